@@ -1,0 +1,3 @@
+//! The product: every rule of Sealpost, and its AWS calls.
+
+pub mod clock;

@@ -1,0 +1,2 @@
+//! encrypt
+fn main() {}

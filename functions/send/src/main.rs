@@ -1,0 +1,2 @@
+//! send
+fn main() {}

@@ -1,0 +1,1 @@
+//! Behaviour tests, through the public surface only.
