@@ -1,3 +1,24 @@
 //! The product: every rule of Sealpost, and its AWS calls.
 
+pub mod actor;
+pub mod api_key;
+pub mod app;
+pub mod audit;
+pub mod aws;
 pub mod clock;
+pub mod config;
+pub mod delivery;
+pub mod egress;
+pub mod email;
+pub mod error;
+pub mod id;
+pub mod json;
+pub mod key;
+pub mod phi;
+pub mod pickup;
+pub mod policy;
+pub mod random;
+pub mod recipient;
+pub(crate) mod record;
+pub(crate) mod seal;
+pub mod tenant;

@@ -1,2 +1,6 @@
-//! portal
-fn main() {}
+//! The Lambda function `portal`.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    sealpost_handler::serve(portal::router).await
+}

@@ -1,0 +1,207 @@
+//! Who asks: an API key with its scopes, the system itself, a recipient in the portal, or the deployment's operator.
+//!
+//! A key reads `sp_live_<tenant and key id>_<secret>`; only the SHA-256 of the secret is stored (a 256-bit random secret
+//! needs no slow hash) and compared in constant time. An unknown key, a wrong secret and a revoked key answer alike.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+
+use crate::app::App;
+use crate::aws::keys::sha256;
+use crate::error::{Error, Kind, Result};
+use crate::id::{ApiKeyId, PickupId, TenantId};
+use crate::key::Key;
+
+/// What an API key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+pub enum Scope {
+    /// Send emails and ask for plans.
+    #[serde(rename = "emails:send")]
+    EmailsSend,
+    /// Read emails.
+    #[serde(rename = "emails:read")]
+    EmailsRead,
+    /// Read what is known of recipients and domains.
+    #[serde(rename = "recipients:read")]
+    RecipientsRead,
+    /// Pin and remove recipients' keys, record domains.
+    #[serde(rename = "recipients:write")]
+    RecipientsWrite,
+    /// Read the policy.
+    #[serde(rename = "policies:read")]
+    PoliciesRead,
+    /// Replace the policy.
+    #[serde(rename = "policies:write")]
+    PoliciesWrite,
+    /// Create, list and revoke API keys.
+    #[serde(rename = "api_keys:write")]
+    ApiKeysWrite,
+}
+
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Scope; 7] = [
+        Scope::EmailsSend,
+        Scope::EmailsRead,
+        Scope::RecipientsRead,
+        Scope::RecipientsWrite,
+        Scope::PoliciesRead,
+        Scope::PoliciesWrite,
+        Scope::ApiKeysWrite,
+    ];
+
+    /// The scope as it stands in requests and errors.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Scope::EmailsSend => "emails:send",
+            Scope::EmailsRead => "emails:read",
+            Scope::RecipientsRead => "recipients:read",
+            Scope::RecipientsWrite => "recipients:write",
+            Scope::PoliciesRead => "policies:read",
+            Scope::PoliciesWrite => "policies:write",
+            Scope::ApiKeysWrite => "api_keys:write",
+        }
+    }
+
+    /// The scope of this name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Scope> {
+        Scope::ALL.into_iter().find(|scope| scope.as_str() == text)
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub enum Actor {
+    /// A caller with an API key.
+    ApiKey {
+        /// Whose key it is.
+        tenant: TenantId,
+        /// The key.
+        key: ApiKeyId,
+        /// What it may do.
+        scopes: BTreeSet<Scope>,
+    },
+    /// The system, by the name of its function.
+    System(&'static str),
+    /// Somebody who holds the link of a portal message.
+    Recipient(PickupId),
+    /// Whoever holds the AWS account's rights.
+    Operator,
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Actor::ApiKey { key, .. } => write!(f, "api_key:{key}"),
+            Actor::System(name) => write!(f, "system:{name}"),
+            Actor::Recipient(pickup) => write!(f, "recipient:{pickup}"),
+            Actor::Operator => f.write_str("operator"),
+        }
+    }
+}
+
+impl Actor {
+    /// The tenant of an API key that has this scope.
+    ///
+    /// # Errors
+    /// Forbidden, naming the scope that is missing.
+    pub fn tenant_with(&self, scope: Scope) -> Result<&TenantId> {
+        match self {
+            Actor::ApiKey { tenant, scopes, .. } if scopes.contains(&scope) => Ok(tenant),
+            _ => Err(Error::new(
+                Kind::Forbidden,
+                format!("This API key does not have the scope `{}`.", scope.as_str()),
+            )),
+        }
+    }
+}
+
+/// What is stored of an API key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ApiKeyRow {
+    /// The key.
+    pub id: ApiKeyId,
+    /// What its owner calls it.
+    pub name: String,
+    /// SHA-256 of the secret, hex.
+    pub secret_sha256: String,
+    /// What it may do.
+    pub scopes: BTreeSet<Scope>,
+    /// When it was made, milliseconds since the epoch.
+    pub created_at_ms: i64,
+    /// When it was revoked, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at_ms: Option<i64>,
+}
+
+const PREFIX: &str = "sp_live_";
+
+/// A new key: what is stored, and the text that is shown once.
+pub(crate) fn new_api_key(
+    app: &App,
+    tenant: &TenantId,
+    name: String,
+    scopes: BTreeSet<Scope>,
+) -> Result<(ApiKeyRow, String)> {
+    let id = ApiKeyId::new(&app.clock, &app.random)?;
+    let secret = URL_SAFE_NO_PAD.encode(app.random.bytes::<32>()?);
+    let row = ApiKeyRow {
+        id: id.clone(),
+        name,
+        secret_sha256: sha256(secret.as_bytes()),
+        scopes,
+        created_at_ms: app.clock.now_ms(),
+        revoked_at_ms: None,
+    };
+    Ok((row, format!("{PREFIX}{}{}_{secret}", tenant.bare(), id.bare())))
+}
+
+/// Finds out who sends `authorization` (the header's value).
+///
+/// # Errors
+/// Unauthenticated without a key; Forbidden, without telling why a key is not good; Unavailable.
+pub async fn authenticate(app: &App, authorization: Option<&str>) -> Result<Actor> {
+    let missing = || {
+        Error::new(
+            Kind::Unauthenticated,
+            "Missing API key: send `Authorization: Bearer <key>`.",
+        )
+    };
+    let text = authorization.ok_or_else(missing)?;
+    let token = match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+        _ => return Err(missing()),
+    };
+    // Resend answers 403 to a key that is not valid, and its Python SDK tells the error by that.
+    let unknown = || Error::new(Kind::Forbidden, "This API key is not valid.").named("invalid_api_key");
+    let (tenant, key, secret) = split(token).ok_or_else(unknown)?;
+    let row = app.get::<ApiKeyRow>(&Key::ApiKey(&tenant, &key)).await?;
+    // A key that is not there is compared as well, so that the time tells nothing.
+    let stored = row
+        .as_ref()
+        .map_or_else(|| sha256(b""), |row| row.secret_sha256.clone());
+    let is_right = bool::from(sha256(secret.as_bytes()).as_bytes().ct_eq(stored.as_bytes()));
+    match row {
+        Some(row) if is_right && row.revoked_at_ms.is_none() => Ok(Actor::ApiKey {
+            tenant,
+            key,
+            scopes: row.scopes,
+        }),
+        _ => Err(unknown()),
+    }
+}
+
+fn split(token: &str) -> Option<(TenantId, ApiKeyId, &str)> {
+    let (ids, secret) = token.strip_prefix(PREFIX)?.split_once('_')?;
+    let (tenant, key) = ids.split_at_checked(26)?;
+    let tenant = TenantId::parse(&format!("{}{tenant}", TenantId::PREFIX))?;
+    let key = ApiKeyId::parse(&format!("{}{key}", ApiKeyId::PREFIX))?;
+    Some((tenant, key, secret))
+}

@@ -1,0 +1,134 @@
+//! A tenant's API keys: created, listed, revoked. The secret is shown once and stored as a hash.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use crate::actor::{Actor, ApiKeyRow, Scope, new_api_key};
+use crate::app::App;
+use crate::audit::{Action, Entry};
+use crate::aws::table::{Expression, Outcome, Range, Transaction, number};
+use crate::error::{Error, Kind, Result};
+use crate::id::ApiKeyId;
+use crate::key::{API_KEYS, Key, Table};
+
+/// The body of `POST /api-keys`: Resend's `permission`, or our finer `scopes`.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewApiKey {
+    /// What its owner calls it, 1 to 50 characters.
+    pub name: String,
+    /// `full_access` or `sending_access`.
+    #[serde(default)]
+    pub permission: Option<Permission>,
+    /// Single scopes instead.
+    #[serde(default)]
+    pub scopes: Option<BTreeSet<Scope>>,
+}
+
+/// Resend's two sorts of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Permission {
+    /// Every scope.
+    FullAccess,
+    /// Sending only.
+    SendingAccess,
+}
+
+/// Creates a key. It can do no more than the key that creates it.
+///
+/// # Errors
+/// Forbidden; Invalid; Unavailable.
+pub async fn create(app: &App, actor: &Actor, new: NewApiKey) -> Result<(ApiKeyRow, String)> {
+    let tenant = actor.tenant_with(Scope::ApiKeysWrite)?;
+    let name = new.name.trim().to_owned();
+    if !(1..=50).contains(&name.chars().count()) || name.chars().any(char::is_control) {
+        return Err(Error::invalid(
+            "/name",
+            "A name has 1 to 50 characters and no control characters.",
+        ));
+    }
+    let scopes = match (new.permission, new.scopes) {
+        (Some(_), Some(_)) => return Err(Error::invalid("/scopes", "Give `permission` or `scopes`, not both.")),
+        (None, Some(scopes)) if scopes.is_empty() => {
+            return Err(Error::invalid("/scopes", "A key has at least one scope."));
+        }
+        (None, Some(scopes)) => scopes,
+        (Some(Permission::SendingAccess), None) => BTreeSet::from([Scope::EmailsSend]),
+        (Some(Permission::FullAccess) | None, None) => BTreeSet::from(Scope::ALL),
+    };
+    for scope in &scopes {
+        actor.tenant_with(*scope)?;
+    }
+    let (row, text) = new_api_key(app, tenant, name, scopes)?;
+    let list: Vec<&str> = row.scopes.iter().map(|scope| scope.as_str()).collect();
+    let facts = BTreeMap::from([("scopes", list.join(" "))]);
+    let entry = Entry {
+        tenant,
+        actor,
+        action: Action::ApiKeyCreated,
+        subject: row.id.as_str(),
+        facts,
+    };
+    let transaction = Transaction::new(app)
+        .put_new("api key", &Key::ApiKey(tenant, &row.id), &row)
+        .audit(app, entry)?;
+    match transaction.commit().await? {
+        Outcome::Committed => Ok((row, text)),
+        Outcome::Refused(_) => Err(Error::internal("A new id was already taken.")),
+    }
+}
+
+/// The tenant's keys that are not revoked, oldest first.
+///
+/// # Errors
+/// Forbidden; Unavailable.
+pub async fn list(app: &App, actor: &Actor) -> Result<Vec<ApiKeyRow>> {
+    let tenant = actor.tenant_with(Scope::ApiKeysWrite)?;
+    let range = Range {
+        prefix: Some(API_KEYS),
+        ..Range::default()
+    };
+    let rows: Vec<ApiKeyRow> = app.query(Table::Directory, tenant.as_str(), &range).await?;
+    Ok(rows.into_iter().filter(|row| row.revoked_at_ms.is_none()).collect())
+}
+
+/// Revokes a key, at once and for good.
+///
+/// # Errors
+/// Forbidden; NotFound; Conflict for the key that asks; Unavailable.
+pub async fn revoke(app: &App, actor: &Actor, id: &str) -> Result<()> {
+    let tenant = actor.tenant_with(Scope::ApiKeysWrite)?;
+    let id = ApiKeyId::parse(id).ok_or_else(Error::not_found)?;
+    if matches!(actor, Actor::ApiKey { key, .. } if *key == id) {
+        return Err(Error::new(
+            Kind::Conflict,
+            "A key cannot revoke itself; use another one.",
+        ));
+    }
+    let at = Key::ApiKey(tenant, &id);
+    let row = app
+        .get::<ApiKeyRow>(&at)
+        .await?
+        .filter(|row| row.revoked_at_ms.is_none())
+        .ok_or_else(Error::not_found)?;
+    let entry = Entry {
+        tenant,
+        actor,
+        action: Action::ApiKeyRevoked,
+        subject: row.id.as_str(),
+        facts: BTreeMap::new(),
+    };
+    let now = Expression::new("SET revoked_at_ms = :now").with(":now", number(app.clock.now_ms()));
+    let is_live = Expression::new("attribute_exists(pk) AND attribute_not_exists(revoked_at_ms)");
+    match Transaction::new(app)
+        .update("api key", &at, now, is_live)
+        .audit(app, entry)?
+        .commit()
+        .await?
+    {
+        Outcome::Committed => Ok(()),
+        Outcome::Refused(_) => Err(Error::not_found()),
+    }
+}

@@ -1,0 +1,121 @@
+//! Audit entries, written in the transaction of the change that they tell of.
+//!
+//! An entry holds ids and codes, never an address or a text of a patient. If it cannot be written, the change does not
+//! happen, since both stand in one transaction. A sequencer later gives entries their places in a verifiable log.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::actor::Actor;
+use crate::app::App;
+use crate::aws::table::Transaction;
+use crate::error::Result;
+use crate::id::{AuditId, TenantId};
+use crate::key::Key;
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// A tenant was created.
+    TenantCreated,
+    /// An API key was created.
+    ApiKeyCreated,
+    /// An API key was revoked.
+    ApiKeyRevoked,
+    /// The tenant's policy was replaced.
+    PolicyReplaced,
+    /// A recipient's certificate was pinned.
+    RecipientKeyPinned,
+    /// A recipient's certificate was removed.
+    RecipientKeyRemoved,
+    /// What the tenant says of a mail domain was changed.
+    DomainRecorded,
+    /// An email was accepted.
+    EmailAccepted,
+    /// A batch of emails was accepted.
+    BatchAccepted,
+    /// A delivery is about to be handed to SES.
+    DeliverySubmitting,
+    /// SES accepted a delivery.
+    DeliverySent,
+    /// SES refused a delivery for now.
+    DeliveryPostponed,
+    /// A delivery ended without being sent.
+    DeliveryEnded,
+    /// Nobody knows whether SES accepted a delivery.
+    DeliveryInDoubt,
+    /// A one-time code was sent for a portal message.
+    PickupCodeSent,
+    /// A wrong code was entered for a portal message.
+    PickupCodeRefused,
+    /// A portal message was locked after wrong codes.
+    PickupLocked,
+    /// A portal message was opened with a right code.
+    PickupOpened,
+}
+
+impl Action {
+    /// The action as it stands in the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Action::TenantCreated => "tenant.created",
+            Action::ApiKeyCreated => "api_key.created",
+            Action::ApiKeyRevoked => "api_key.revoked",
+            Action::PolicyReplaced => "policy.replaced",
+            Action::RecipientKeyPinned => "recipient_key.pinned",
+            Action::RecipientKeyRemoved => "recipient_key.removed",
+            Action::DomainRecorded => "domain.recorded",
+            Action::EmailAccepted => "email.accepted",
+            Action::BatchAccepted => "batch.accepted",
+            Action::DeliverySubmitting => "delivery.submitting",
+            Action::DeliverySent => "delivery.sent",
+            Action::DeliveryPostponed => "delivery.postponed",
+            Action::DeliveryEnded => "delivery.ended",
+            Action::DeliveryInDoubt => "delivery.in_doubt",
+            Action::PickupCodeSent => "pickup.code_sent",
+            Action::PickupCodeRefused => "pickup.code_refused",
+            Action::PickupLocked => "pickup.locked",
+            Action::PickupOpened => "pickup.opened",
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct EntryRow<'a> {
+    at_ms: i64,
+    actor: String,
+    action: &'static str,
+    subject: &'a str,
+    facts: BTreeMap<&'static str, String>,
+}
+
+/// One entry, ready for its transaction.
+pub(crate) struct Entry<'a> {
+    pub(crate) tenant: &'a TenantId,
+    pub(crate) actor: &'a Actor,
+    pub(crate) action: Action,
+    /// The id of what was changed.
+    pub(crate) subject: &'a str,
+    /// Codes, counts and ids that tell more.
+    pub(crate) facts: BTreeMap<&'static str, String>,
+}
+
+impl<'a> Transaction<'a> {
+    /// Adds an audit entry to the transaction.
+    ///
+    /// # Errors
+    /// Internal, when there is no randomness for its id.
+    pub(crate) fn audit(self, app: &App, entry: Entry<'_>) -> Result<Self> {
+        let id = AuditId::new(&app.clock, &app.random)?;
+        let row = EntryRow {
+            at_ms: app.clock.now_ms(),
+            actor: entry.actor.to_string(),
+            action: entry.action.as_str(),
+            subject: entry.subject,
+            facts: entry.facts,
+        };
+        Ok(self.put_new("audit", &Key::Pending(entry.tenant, &id), &row))
+    }
+}

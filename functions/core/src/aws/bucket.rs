@@ -1,0 +1,93 @@
+//! Objects: created once, read whole, locked until a time.
+
+use aws_sdk_s3::error::ProvideErrorMetadata;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ObjectLockRetention, ObjectLockRetentionMode};
+use aws_smithy_types::DateTime;
+use jiff::Timestamp;
+
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::key::Object;
+
+/// How a create-only put ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Put {
+    /// The object is new; its version, where the bucket keeps versions.
+    Created(Option<String>),
+    /// An object of this name stood there already and was left alone.
+    Exists,
+}
+
+impl App {
+    /// Writes an object that must not exist yet (`If-None-Match: *`; S3 user guide, "Conditional writes").
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub(crate) async fn put_object(&self, object: &Object<'_>, bytes: Vec<u8>) -> Result<Put> {
+        let put = self
+            .aws
+            .s3
+            .put_object()
+            .bucket(object.bucket(&self.config))
+            .key(object.path())
+            .if_none_match("*")
+            .content_type("application/octet-stream")
+            .body(ByteStream::from(bytes))
+            .send()
+            .await;
+        match put {
+            Ok(answer) => Ok(Put::Created(answer.version_id)),
+            Err(error) if error.code() == Some("PreconditionFailed") => Ok(Put::Exists),
+            Err(error) => Err(super::call_error("The object store", &error)),
+        }
+    }
+
+    /// Reads an object whole, or nothing when there is none.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub(crate) async fn get_object(&self, object: &Object<'_>, version: Option<&str>) -> Result<Option<Vec<u8>>> {
+        let get = self
+            .aws
+            .s3
+            .get_object()
+            .bucket(object.bucket(&self.config))
+            .key(object.path())
+            .set_version_id(version.map(str::to_owned))
+            .send()
+            .await;
+        match get {
+            Ok(answer) => {
+                let body = answer.body.collect().await;
+                let body = body.map_err(|error| Error::unavailable("The object store", error))?;
+                Ok(Some(body.into_bytes().to_vec()))
+            }
+            Err(error) if error.code() == Some("NoSuchKey") => Ok(None),
+            Err(error) => Err(super::call_error("The object store", &error)),
+        }
+    }
+
+    /// Locks a version against deletion until `until`, in governance mode (compliance mode is the tenant's
+    /// choice, since it makes a lawful early destruction impossible). Locking again for longer is allowed.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub(crate) async fn lock_object(&self, object: &Object<'_>, version: Option<&str>, until: Timestamp) -> Result<()> {
+        let retention = ObjectLockRetention::builder()
+            .mode(ObjectLockRetentionMode::Governance)
+            .retain_until_date(DateTime::from_millis(until.as_millisecond()))
+            .build();
+        self.aws
+            .s3
+            .put_object_retention()
+            .bucket(object.bucket(&self.config))
+            .key(object.path())
+            .set_version_id(version.map(str::to_owned))
+            .retention(retention)
+            .send()
+            .await
+            .map_err(|error| super::call_error("The object store", &error))?;
+        Ok(())
+    }
+}

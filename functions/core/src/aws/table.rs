@@ -1,0 +1,379 @@
+//! Reads and transactions on the five tables.
+//!
+//! Reads are strongly consistent. A transaction either holds as a whole or names the item whose condition failed; an
+//! answer that never came is Unavailable, and the caller's next read tells what became of it.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConditionCheck, Delete, KeysAndAttributes, Put, TransactWriteItem, Update,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::app::App;
+use crate::error::{Error, Kind, Result};
+use crate::key::{Key, Table};
+
+/// An item as DynamoDB holds it.
+pub(crate) type Item = HashMap<String, AttributeValue>;
+
+/// A number as an attribute.
+pub(crate) fn number(value: impl Into<i64>) -> AttributeValue {
+    AttributeValue::N(value.into().to_string())
+}
+
+/// A string as an attribute.
+pub(crate) fn string(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+/// A value of ours as an attribute.
+pub(crate) fn attribute<T: Serialize>(value: &T) -> Result<AttributeValue> {
+    serde_dynamo::aws_sdk_dynamodb_1::to_attribute_value(value)
+        .map_err(|error| Error::internal("A value could not be stored.").because(error))
+}
+
+/// An expression with the values of its placeholders.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Expression {
+    text: String,
+    values: Vec<(&'static str, AttributeValue)>,
+}
+
+impl Expression {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            values: Vec::new(),
+        }
+    }
+
+    pub(crate) fn with(mut self, placeholder: &'static str, value: AttributeValue) -> Self {
+        self.values.push((placeholder, value));
+        self
+    }
+}
+
+/// Holds only when the item does not exist yet.
+pub(crate) fn absent() -> Expression {
+    Expression::new("attribute_not_exists(pk)")
+}
+
+/// Writes that hold together or not at all: at most 100 items (TransactWriteItems, API reference).
+pub(crate) struct Transaction<'a> {
+    app: &'a App,
+    items: Vec<TransactWriteItem>,
+    labels: Vec<&'static str>,
+    fault: Option<Error>,
+}
+
+/// How a transaction ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Everything is written.
+    Committed,
+    /// Nothing is written: the conditions of the items with these labels did not hold.
+    Refused(Vec<&'static str>),
+}
+
+impl<'a> Transaction<'a> {
+    pub(crate) fn new(app: &'a App) -> Self {
+        Self {
+            app,
+            items: Vec::new(),
+            labels: Vec::new(),
+            fault: None,
+        }
+    }
+
+    /// Writes an item that must not exist yet.
+    pub(crate) fn put_new<T: Serialize>(self, label: &'static str, key: &Key<'_>, row: &T) -> Self {
+        self.put(label, key, row, Some(absent()))
+    }
+
+    /// Writes an item, under a condition if there is one.
+    pub(crate) fn put<T: Serialize>(
+        mut self,
+        label: &'static str,
+        key: &Key<'_>,
+        row: &T,
+        condition: Option<Expression>,
+    ) -> Self {
+        match item(key, row) {
+            Ok(item) => {
+                let mut put = Put::builder().table_name(self.table(key.table())).set_item(Some(item));
+                if let Some(condition) = condition {
+                    put = put.condition_expression(condition.text);
+                    for (placeholder, value) in condition.values {
+                        put = put.expression_attribute_values(placeholder, value);
+                    }
+                }
+                match put.build() {
+                    Ok(put) => self.push(label, TransactWriteItem::builder().put(put).build()),
+                    Err(error) => self.fail(error),
+                }
+            }
+            Err(error) => self.fault = Some(error),
+        }
+        self
+    }
+
+    /// Changes an item under a condition. Both expressions share their placeholders.
+    pub(crate) fn update(
+        mut self,
+        label: &'static str,
+        key: &Key<'_>,
+        change: Expression,
+        condition: Expression,
+    ) -> Self {
+        let mut update = Update::builder()
+            .table_name(self.table(key.table()))
+            .set_key(Some(key_item(key)))
+            .update_expression(change.text)
+            .condition_expression(condition.text);
+        for (placeholder, value) in change.values.into_iter().chain(condition.values) {
+            update = update.expression_attribute_values(placeholder, value);
+        }
+        match update.build() {
+            Ok(update) => self.push(label, TransactWriteItem::builder().update(update).build()),
+            Err(error) => self.fail(error),
+        }
+        self
+    }
+
+    /// Requires a condition of an item that is not changed.
+    pub(crate) fn check(mut self, label: &'static str, key: &Key<'_>, condition: Expression) -> Self {
+        let mut check = ConditionCheck::builder()
+            .table_name(self.table(key.table()))
+            .set_key(Some(key_item(key)))
+            .condition_expression(condition.text);
+        for (placeholder, value) in condition.values {
+            check = check.expression_attribute_values(placeholder, value);
+        }
+        match check.build() {
+            Ok(check) => self.push(label, TransactWriteItem::builder().condition_check(check).build()),
+            Err(error) => self.fail(error),
+        }
+        self
+    }
+
+    /// Removes an item, whether it is there or not.
+    pub(crate) fn delete(mut self, label: &'static str, key: &Key<'_>) -> Self {
+        let delete = Delete::builder()
+            .table_name(self.table(key.table()))
+            .set_key(Some(key_item(key)))
+            .build();
+        match delete {
+            Ok(delete) => self.push(label, TransactWriteItem::builder().delete(delete).build()),
+            Err(error) => self.fail(error),
+        }
+        self
+    }
+
+    /// Writes everything.
+    ///
+    /// # Errors
+    /// Unavailable for a throttle, a conflict with another transaction, a fault or a reply that never came.
+    pub(crate) async fn commit(self) -> Result<Outcome> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        let call = self
+            .app
+            .aws
+            .dynamodb
+            .transact_write_items()
+            .set_transact_items(Some(self.items))
+            .send()
+            .await;
+        let error = match call {
+            Ok(_) => return Ok(Outcome::Committed),
+            Err(error) => error,
+        };
+        if let SdkError::ServiceError(service) = &error
+            && let TransactWriteItemsError::TransactionCanceledException(canceled) = service.err()
+        {
+            let codes: Vec<&str> = canceled
+                .cancellation_reasons()
+                .iter()
+                .map(|r| r.code().unwrap_or("None"))
+                .collect();
+            let is_refusal = |code: &&str| ["None", "ConditionalCheckFailed"].contains(code);
+            if codes.iter().all(is_refusal) && codes.contains(&"ConditionalCheckFailed") {
+                let failed = codes
+                    .iter()
+                    .zip(&self.labels)
+                    .filter(|(code, _)| **code == "ConditionalCheckFailed");
+                return Ok(Outcome::Refused(failed.map(|(_, label)| *label).collect()));
+            }
+        }
+        Err(store_error(error))
+    }
+
+    fn table(&self, table: Table) -> String {
+        table.name(&self.app.config).to_owned()
+    }
+
+    fn push(&mut self, label: &'static str, item: TransactWriteItem) {
+        self.labels.push(label);
+        self.items.push(item);
+    }
+
+    fn fail(&mut self, error: impl std::error::Error + Send + Sync + 'static) {
+        self.fault = Some(Error::internal("A write could not be built.").because(error));
+    }
+}
+
+impl App {
+    /// Reads one item.
+    ///
+    /// # Errors
+    /// Unavailable; Internal when the item does not have the expected form.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, key: &Key<'_>) -> Result<Option<T>> {
+        let answer = self
+            .aws
+            .dynamodb
+            .get_item()
+            .table_name(key.table().name(&self.config))
+            .set_key(Some(key_item(key)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(store_error)?;
+        answer.item.map(row).transpose()
+    }
+
+    /// Reads many items of one table, in no order; what does not exist is left out.
+    ///
+    /// # Errors
+    /// Unavailable, also when DynamoDB keeps leaving keys unprocessed.
+    pub(crate) async fn get_all<T: DeserializeOwned>(&self, keys: &[Key<'_>]) -> Result<Vec<T>> {
+        const KEYS_A_CALL: usize = 100;
+        const ROUNDS: u32 = 5;
+        let mut rows = Vec::with_capacity(keys.len());
+        let Some(table) = keys.first().map(|key| key.table().name(&self.config)) else {
+            return Ok(rows);
+        };
+        for some in keys.chunks(KEYS_A_CALL) {
+            let mut wanted: Vec<Item> = some.iter().map(key_item).collect();
+            for round in 0..ROUNDS {
+                let request = KeysAndAttributes::builder()
+                    .set_keys(Some(wanted))
+                    .consistent_read(true)
+                    .build();
+                let request = request.map_err(|error| Error::internal("A read could not be built.").because(error))?;
+                let answer = self
+                    .aws
+                    .dynamodb
+                    .batch_get_item()
+                    .request_items(table, request)
+                    .send()
+                    .await;
+                let answer = answer.map_err(store_error)?;
+                for item in answer.responses.unwrap_or_default().remove(table).unwrap_or_default() {
+                    rows.push(row(item)?);
+                }
+                let left = answer.unprocessed_keys.unwrap_or_default().remove(table);
+                wanted = left.map(|left| left.keys).unwrap_or_default();
+                if wanted.is_empty() {
+                    break;
+                }
+                if round + 1 == ROUNDS {
+                    return Err(Error::new(Kind::Unavailable, "The table is not available."));
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Reads a partition in the order of its sort keys, as far as `range` says.
+    ///
+    /// # Errors
+    /// Unavailable; Internal when an item does not have the expected form.
+    pub(crate) async fn query<T: DeserializeOwned>(&self, table: Table, pk: &str, range: &Range<'_>) -> Result<Vec<T>> {
+        let mut rows = Vec::new();
+        let mut start: Option<Item> = None;
+        loop {
+            let mut query = self
+                .aws
+                .dynamodb
+                .query()
+                .table_name(table.name(&self.config))
+                .consistent_read(true)
+                .scan_index_forward(!range.newest_first)
+                .expression_attribute_values(":pk", string(pk))
+                .set_exclusive_start_key(start);
+            query = match (range.prefix, range.before, range.after) {
+                (Some(prefix), ..) => query
+                    .key_condition_expression("pk = :pk AND begins_with(sk, :sk)")
+                    .expression_attribute_values(":sk", string(prefix)),
+                (None, Some(before), _) => query
+                    .key_condition_expression("pk = :pk AND sk < :sk")
+                    .expression_attribute_values(":sk", string(before)),
+                (None, None, Some(after)) => query
+                    .key_condition_expression("pk = :pk AND sk > :sk")
+                    .expression_attribute_values(":sk", string(after)),
+                (None, None, None) => query.key_condition_expression("pk = :pk"),
+            };
+            if let Some(limit) = range.limit {
+                let left = limit.saturating_sub(rows.len());
+                query = query.limit(i32::try_from(left).unwrap_or(i32::MAX));
+            }
+            let page = query.send().await.map_err(store_error)?;
+            for item in page.items.unwrap_or_default() {
+                rows.push(row(item)?);
+            }
+            start = page.last_evaluated_key.filter(|key| !key.is_empty());
+            if start.is_none() || range.limit.is_some_and(|limit| rows.len() >= limit) {
+                return Ok(rows);
+            }
+        }
+    }
+}
+
+/// Which part of a partition is read. At most one of `prefix`, `before` and `after` is used, in this order.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Range<'a> {
+    /// Only sort keys that begin so.
+    pub(crate) prefix: Option<&'a str>,
+    /// Only sort keys below this one.
+    pub(crate) before: Option<&'a str>,
+    /// Only sort keys above this one.
+    pub(crate) after: Option<&'a str>,
+    /// At most so many items; all for `None`.
+    pub(crate) limit: Option<usize>,
+    /// Highest sort key first.
+    pub(crate) newest_first: bool,
+}
+
+fn key_item(key: &Key<'_>) -> Item {
+    let (pk, sk) = key.parts();
+    HashMap::from([("pk".to_owned(), string(pk)), ("sk".to_owned(), string(sk))])
+}
+
+fn item<T: Serialize>(key: &Key<'_>, row: &T) -> Result<Item> {
+    let mut item: Item = serde_dynamo::aws_sdk_dynamodb_1::to_item(row)
+        .map_err(|error| Error::internal("A row could not be stored.").because(error))?;
+    item.retain(|_, value| !value.is_null());
+    item.extend(key_item(key));
+    Ok(item)
+}
+
+fn row<T: DeserializeOwned>(mut item: Item) -> Result<T> {
+    // The key is how the row was found and no part of it, so that a row may refuse fields that it does not know.
+    item.remove("pk");
+    item.remove("sk");
+    serde_dynamo::aws_sdk_dynamodb_1::from_item(item)
+        .map_err(|error| Error::internal("A stored row does not have its form.").because(error))
+}
+
+/// A failed call as an error of ours; the SDK's own error may hold the HTTP body, so only its kind is kept.
+fn store_error<E>(error: SdkError<E>) -> Error
+where
+    E: aws_sdk_dynamodb::error::ProvideErrorMetadata,
+{
+    super::call_error("The table", &error)
+}

@@ -1,0 +1,247 @@
+//! One email for one recipient: the state machine.
+//!
+//! ```text
+//! Ready -> Claimed -> Submitting -> Sent
+//!            |            |-> Ready (refused for now)   |-> Failed (refused for good)
+//!            |            `-> InDoubt after its deadline -> Held | Ready once more | portal
+//!            `-> Blocked | Failed | Expired
+//! ```
+//! `Submitting` is written before SES is called and is never acted on by a worker that finds it: SES has no idempotency
+//! token, so whoever repeats a call whose answer was lost sends a second mail. Only the reconciler moves it, after its
+//! deadline. Every write is conditional on `ver`, so that a worker that froze cannot undo what came after.
+
+pub mod run;
+pub mod sweep;
+
+use serde::{Deserialize, Serialize};
+
+use crate::app::App;
+use crate::id::{DeliveryId, EmailId, PickupId};
+use crate::policy::{Level, Method};
+
+/// Where a delivery stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Waits for a worker, from `not_before_ms` on.
+    Ready,
+    /// A worker has it until `lease_until_ms`.
+    Claimed,
+    /// SES is being called, or was when the worker died.
+    Submitting,
+    /// Nobody knows whether SES accepted it, and policy says that a person decides.
+    Held,
+    /// SES accepted it.
+    Sent,
+    /// Policy refuses to send it.
+    Blocked,
+    /// It will never be sent.
+    Failed,
+    /// Its deadline passed before it could be sent.
+    Expired,
+}
+
+/// What callers see of a delivery's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Waits to be sent.
+    Queued,
+    /// Is being sent.
+    Sending,
+    /// Was handed to SES.
+    Sent,
+    /// Waits for a person, since nobody knows whether SES accepted it.
+    Held,
+    /// Policy refused it.
+    Blocked,
+    /// Could not be sent in time.
+    Expired,
+    /// Cannot be sent.
+    Failed,
+}
+
+impl Status {
+    /// The status as it stands in answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Queued => "queued",
+            Status::Sending => "sending",
+            Status::Sent => "sent",
+            Status::Held => "held",
+            Status::Blocked => "blocked",
+            Status::Expired => "expired",
+            Status::Failed => "failed",
+        }
+    }
+
+    /// Which status of several recipients stands for the email: trouble first, then what is not done.
+    pub(crate) fn urgency(self) -> u8 {
+        match self {
+            Status::Sent => 0,
+            Status::Queued => 1,
+            Status::Sending => 2,
+            Status::Held => 3,
+            Status::Expired => 4,
+            Status::Blocked => 5,
+            Status::Failed => 6,
+        }
+    }
+}
+
+/// Something that happened to a delivery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// What: `queued`, `submitting`, `sent`, `postponed` …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// When, milliseconds since the epoch.
+    pub at_ms: i64,
+}
+
+/// How it was decided that a delivery goes, as far as it is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Decision {
+    /// The method.
+    pub method: Method,
+    /// The assurance level.
+    pub level: Level,
+    /// Which rule decided.
+    pub rule: String,
+    /// Why, for people.
+    pub reason: String,
+    /// What was not chosen, and why.
+    pub rejected: Vec<crate::policy::Rejected>,
+    /// The policy's version.
+    pub policy_version: u64,
+    /// Hash of the plan.
+    pub plan_sha256: String,
+    /// Fingerprint of the key or certificate that it was sealed for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// The portal message, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pickup: Option<PickupId>,
+}
+
+/// A delivery as the table holds it. It names no address: the recipient is the `n`-th of the email's sealed head.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeliveryRow {
+    /// The delivery.
+    pub id: DeliveryId,
+    /// Its email.
+    pub email: EmailId,
+    /// Which recipient of the email.
+    pub n: u32,
+    /// Where it stands.
+    pub state: State,
+    /// Grows with every write.
+    pub ver: u64,
+    /// How often SES was called, or was to be called; the tag of an attempt.
+    pub attempt: u32,
+    /// How often a worker took it.
+    pub n_claims: u32,
+    /// How often it was sent again after a doubt.
+    pub n_resends: u32,
+    /// Not before this time is it to be sent.
+    pub not_before_ms: i64,
+    /// Until when its worker has it.
+    pub lease_until_ms: i64,
+    /// From when on a submission without an answer is in doubt.
+    pub deadline_ms: i64,
+    /// Set where policy moves it to the portal, whatever the recipient could receive otherwise.
+    #[serde(default)]
+    pub portal_only: bool,
+    /// The plan, once there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+    /// The id that SES gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ses_message_id: Option<String>,
+    /// Why it ended without being sent: a code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_because: Option<String>,
+    /// What happened, oldest first.
+    pub events: Vec<Event>,
+    /// When the email was accepted.
+    pub created_at_ms: i64,
+}
+
+impl DeliveryRow {
+    pub(crate) fn new(id: DeliveryId, email: EmailId, n: u32, created_at_ms: i64) -> Self {
+        Self {
+            id,
+            email,
+            n,
+            state: State::Ready,
+            ver: 1,
+            attempt: 0,
+            n_claims: 0,
+            n_resends: 0,
+            not_before_ms: created_at_ms,
+            lease_until_ms: 0,
+            deadline_ms: 0,
+            portal_only: false,
+            decision: None,
+            ses_message_id: None,
+            ended_because: None,
+            events: vec![Event {
+                kind: "queued".to_owned(),
+                at_ms: created_at_ms,
+            }],
+            created_at_ms,
+        }
+    }
+
+    /// What callers see.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match self.state {
+            State::Ready => Status::Queued,
+            State::Claimed | State::Submitting => Status::Sending,
+            State::Held => Status::Held,
+            State::Sent => Status::Sent,
+            State::Blocked => Status::Blocked,
+            State::Failed => Status::Failed,
+            State::Expired => Status::Expired,
+        }
+    }
+
+    /// Whether nothing is left to be done by the system.
+    #[must_use]
+    pub(crate) fn is_settled(&self) -> bool {
+        matches!(
+            self.state,
+            State::Sent | State::Held | State::Blocked | State::Failed | State::Expired
+        )
+    }
+
+    /// The row after a change of state, with the event that tells of it.
+    pub(crate) fn moved(mut self, state: State, event: &str, at_ms: i64) -> Self {
+        self.state = state;
+        self.ver = self.ver.saturating_add(1);
+        self.events.push(Event {
+            kind: event.to_owned(),
+            at_ms,
+        });
+        self
+    }
+}
+
+/// A line of the outbox: an email or a batch with deliveries that are not settled.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct OutboxRow {
+    /// `em_…` or `bat_…`.
+    pub(crate) id: String,
+    pub(crate) created_at_ms: i64,
+}
+
+impl OutboxRow {
+    pub(crate) fn new(app: &App, id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            created_at_ms: app.clock.now_ms(),
+        }
+    }
+}

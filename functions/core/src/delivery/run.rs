@@ -1,0 +1,360 @@
+//! A worker's way with one delivery: claim, plan, seal, fence, submit, settle.
+
+use std::collections::BTreeMap;
+
+use jiff::{Timestamp, ToSpan};
+use sealpost_codec::address::Address;
+
+use super::{Decision, DeliveryRow, State};
+use crate::actor::Actor;
+use crate::app::App;
+use crate::audit::{Action, Entry};
+use crate::aws::queue::Ticket;
+use crate::aws::ses::Submission;
+use crate::aws::table::{Expression, Outcome, Transaction, number};
+use crate::email::{EmailRow, Head, MESSAGE, read};
+use crate::error::{Error, Kind, Result};
+use crate::id::TenantId;
+use crate::key::{Key, Object};
+use crate::policy::{self, Plan, Policy, Stop, Verdict};
+use crate::recipient::{self, Known};
+use crate::record::{RecordKey, RecordRow};
+use crate::seal::{self, AnySealed, Material};
+
+/// How long a claim holds: longer than the function may run.
+const LEASE_MS: i64 = 90_000;
+/// How long after its fence a submission may still be answered: the function's time, the client's and a minute of skew.
+const SUBMIT_MS: i64 = 10 * 60_000;
+/// How long a delivery may wait before it is given up: a day.
+pub(crate) const GIVE_UP_MS: i64 = 24 * 3_600_000;
+/// How often a worker may fail at a delivery for reasons of our own before it is given up.
+const MAX_BROKEN_CLAIMS: u32 = 8;
+
+/// What a worker says to the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing is left to be done for this ticket.
+    Done,
+    /// The ticket is to come again.
+    Again,
+}
+
+/// Runs one delivery as far as it goes. Safe to be called any number of times, at the same time, in any order.
+///
+/// # Errors
+/// Unavailable and Internal leave the delivery where another worker finds it.
+pub async fn run(app: &App, actor: &Actor, ticket: &Ticket) -> Result<Next> {
+    let tenant = &ticket.tenant;
+    let Some(email) = app.get::<EmailRow>(&Key::Email(tenant, &ticket.email)).await? else {
+        return Ok(Next::Done);
+    };
+    let Some(row) = app
+        .get::<DeliveryRow>(&Key::Delivery(tenant, &ticket.email, &ticket.delivery))
+        .await?
+    else {
+        return Ok(Next::Done);
+    };
+    let now_ms = app.clock.now_ms();
+    let is_free = match row.state {
+        State::Ready => row.not_before_ms <= now_ms,
+        State::Claimed => row.lease_until_ms <= now_ms,
+        _ => false,
+    };
+    if !is_free || !read::is_committed(app, tenant, &email).await? {
+        return Ok(Next::Done);
+    }
+    let work = Work {
+        app,
+        actor,
+        tenant,
+        email,
+    };
+    let Some(row) = work.claim(row).await? else {
+        return Ok(Next::Done);
+    };
+    let n_claims = row.n_claims;
+    match work.go(row.clone()).await {
+        Ok(next) => Ok(next),
+        Err(error) if error.kind() == Kind::Internal && n_claims >= MAX_BROKEN_CLAIMS => {
+            tracing::error!(delivery = %row.id, "a delivery failed for good: {error}");
+            work.end(row, State::Failed, "internal").await
+        }
+        Err(error) => Err(error),
+    }
+}
+
+struct Work<'a> {
+    app: &'a App,
+    actor: &'a Actor,
+    tenant: &'a TenantId,
+    email: EmailRow,
+}
+
+impl Work<'_> {
+    /// Takes the delivery, unless somebody else was faster.
+    async fn claim(&self, row: DeliveryRow) -> Result<Option<DeliveryRow>> {
+        let now_ms = self.app.clock.now_ms();
+        let ver = row.ver;
+        let mut row = row;
+        row.state = State::Claimed;
+        row.ver = ver.saturating_add(1);
+        row.n_claims = row.n_claims.saturating_add(1);
+        row.lease_until_ms = now_ms.saturating_add(LEASE_MS);
+        Ok(self.save(Transaction::new(self.app), ver, &row).await?.then_some(row))
+    }
+
+    async fn go(&self, row: DeliveryRow) -> Result<Next> {
+        if self.app.clock.now_ms() >= row.created_at_ms.saturating_add(GIVE_UP_MS) {
+            return self.end(row, State::Expired, "deadline").await;
+        }
+        let (record, key) = self.app.record(self.tenant, &self.email.record).await?;
+        let head = Head::open(&key, &self.email.head)?;
+        let recipient = head.recipient(row.n)?.clone();
+        let policy = self.app.policy(self.tenant).await?;
+        let known = recipient::known(self.app, self.tenant, &recipient).await?;
+        let message = policy::Message {
+            data_class: self.email.data_class,
+            purpose: self.email.purpose,
+            // A second attempt may go no weaker than the first was to go, whatever was removed in between.
+            requested: self
+                .email
+                .requested
+                .at_least(row.decision.as_ref().map(|decision| decision.level)),
+            portal_only: row.portal_only,
+        };
+        match policy::plan(&message, &known.facts, &policy) {
+            Verdict::Blocked(blocked) => {
+                let state = match blocked.stop {
+                    Stop::Hold => State::Held,
+                    Stop::Fail => State::Failed,
+                    Stop::Block | Stop::Drop => State::Blocked,
+                };
+                self.end(row, state, blocked.rule).await
+            }
+            Verdict::Send(plan) => {
+                let sealed = self.seal(&row, &key, &record, &head, &recipient, &plan, &known).await?;
+                self.lock(&record, &policy).await?;
+                self.submit(row, &plan, &policy, &known, &recipient, sealed).await
+            }
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "everything that sealing needs was loaded by the caller, once"
+    )]
+    async fn seal(
+        &self,
+        row: &DeliveryRow,
+        key: &RecordKey,
+        record: &RecordRow,
+        head: &Head,
+        recipient: &Address,
+        plan: &Plan,
+        known: &Known,
+    ) -> Result<AnySealed> {
+        let object = self
+            .app
+            .get_object(&Object::Archive(self.tenant, &record.id), record.version.as_deref())
+            .await?;
+        let object = object.ok_or_else(|| Error::internal("An archived object is not there."))?;
+        let message = key.unseal(MESSAGE, &object)?;
+        let material = Material {
+            tenant: self.tenant,
+            email: &self.email,
+            delivery: &row.id,
+            head,
+            recipient,
+            record: key,
+            message: &message,
+            known,
+        };
+        seal::seal(self.app, plan, &material).await
+    }
+
+    /// Stamps the retention lock on the archived object: before the first submission, not before acceptance.
+    async fn lock(&self, record: &RecordRow, policy: &Policy) -> Result<()> {
+        if record.locked_until_ms.is_some() {
+            return Ok(());
+        }
+        let created_at = Timestamp::from_millisecond(record.created_at_ms).unwrap_or(Timestamp::UNIX_EPOCH);
+        let hours = i64::from(policy.retention_days).saturating_mul(24);
+        let until = created_at.checked_add(hours.hours()).unwrap_or(Timestamp::MAX);
+        self.app
+            .lock_object(
+                &Object::Archive(self.tenant, &record.id),
+                record.version.as_deref(),
+                until,
+            )
+            .await?;
+        let locked = RecordRow {
+            locked_until_ms: Some(until.as_millisecond()),
+            ..record.clone()
+        };
+        let is_there = Expression::new("attribute_exists(pk)");
+        Transaction::new(self.app)
+            .put("record", &Key::Record(self.tenant, &record.id), &locked, Some(is_there))
+            .commit()
+            .await?;
+        Ok(())
+    }
+
+    /// Writes the fence under the conditions that the plan rests on, then calls SES, once.
+    async fn submit(
+        &self,
+        row: DeliveryRow,
+        plan: &Plan,
+        policy: &Policy,
+        known: &Known,
+        recipient: &Address,
+        sealed: AnySealed,
+    ) -> Result<Next> {
+        let now_ms = self.app.clock.now_ms();
+        let ver = row.ver;
+        let mut row = row.moved(State::Submitting, "submitting", now_ms);
+        row.attempt = row.attempt.saturating_add(1);
+        row.deadline_ms = now_ms.saturating_add(SUBMIT_MS);
+        row.decision = Some(Decision {
+            method: plan.method,
+            level: plan.level,
+            rule: plan.rule.to_owned(),
+            reason: plan.reason.to_owned(),
+            rejected: plan.rejected.clone(),
+            policy_version: policy.version,
+            plan_sha256: plan.sha256(policy.version),
+            fingerprint: plan.fingerprint.clone(),
+            pickup: sealed.pickup().cloned(),
+        });
+        let facts = BTreeMap::from([
+            ("attempt", row.attempt.to_string()),
+            ("method", plan.method.as_str().to_owned()),
+            ("rule", plan.rule.to_owned()),
+            ("policy_version", policy.version.to_string()),
+        ]);
+        let hash = self.app.recipient_hash(self.tenant, recipient).await?;
+        let version = i64::try_from(policy.version).unwrap_or(i64::MAX);
+        let transaction = Transaction::new(self.app)
+            .check(
+                "policy",
+                &Key::Policy(self.tenant),
+                Expression::new("version = :v").with(":v", number(version)),
+            )
+            .check("facts", &Key::Facts(self.tenant, &hash), known.unchanged())
+            .audit(self.app, self.entry(&row, Action::DeliverySubmitting, facts))?;
+        if !self.save(transaction, ver, &row).await? {
+            // Policy, key or delivery changed under our hands: plan anew.
+            return Ok(Next::Again);
+        }
+        let submission = sealed.submit(self.app, &row).await;
+        self.settle(row, submission).await
+    }
+
+    async fn settle(&self, row: DeliveryRow, submission: Submission) -> Result<Next> {
+        let now_ms = self.app.clock.now_ms();
+        let ver = row.ver;
+        match submission {
+            Submission::Accepted { message_id } => {
+                let mut row = row.moved(State::Sent, "sent", now_ms);
+                let facts = BTreeMap::from([("ses_message_id", message_id.clone())]);
+                row.ses_message_id = Some(message_id);
+                self.finish(row, ver, Action::DeliverySent, facts).await
+            }
+            Submission::Later { code } => {
+                let mut row = row.moved(State::Ready, "postponed", now_ms);
+                let wait = backoff_ms(row.attempt);
+                row.not_before_ms = now_ms.saturating_add(wait);
+                let facts = BTreeMap::from([("code", code)]);
+                let transaction =
+                    Transaction::new(self.app).audit(self.app, self.entry(&row, Action::DeliveryPostponed, facts))?;
+                self.save(transaction, ver, &row).await?;
+                self.app.enqueue(&[self.ticket(&row)], wait).await?;
+                Ok(Next::Done)
+            }
+            Submission::Refused { code } => self.end(row, State::Failed, &code).await,
+            // The fence stays; the reconciler decides after the deadline. The queue's copy must go.
+            Submission::Ambiguous => {
+                tracing::warn!(delivery = %row.id, attempt = row.attempt, "SES gave no clear answer");
+                Ok(Next::Done)
+            }
+        }
+    }
+
+    async fn end(&self, row: DeliveryRow, state: State, because: &str) -> Result<Next> {
+        let ver = row.ver;
+        let event = match state {
+            State::Blocked => "blocked",
+            State::Held => "held",
+            State::Expired => "expired",
+            _ => "failed",
+        };
+        let mut row = row.moved(state, event, self.app.clock.now_ms());
+        row.ended_because = Some(because.to_owned());
+        let facts = BTreeMap::from([("because", because.to_owned())]);
+        self.finish(row, ver, Action::DeliveryEnded, facts).await
+    }
+
+    /// Saves a settled delivery, and takes the email out of the outbox when it was its only one.
+    async fn finish(
+        &self,
+        row: DeliveryRow,
+        ver: u64,
+        action: Action,
+        facts: BTreeMap<&'static str, String>,
+    ) -> Result<Next> {
+        let mut transaction = Transaction::new(self.app).audit(self.app, self.entry(&row, action, facts))?;
+        if self.email.n_deliveries == 1 && self.email.batch.is_none() {
+            transaction = transaction.delete("outbox", &Key::OutboxEmail(self.tenant, &self.email.id));
+        }
+        self.save(transaction, ver, &row).await?;
+        Ok(Next::Done)
+    }
+
+    /// Saves the delivery if it is still at version `ver`.
+    async fn save(&self, transaction: Transaction<'_>, ver: u64, row: &DeliveryRow) -> Result<bool> {
+        save(self.tenant, transaction, ver, row).await
+    }
+
+    fn entry<'e>(&'e self, row: &'e DeliveryRow, action: Action, facts: BTreeMap<&'static str, String>) -> Entry<'e> {
+        Entry {
+            tenant: self.tenant,
+            actor: self.actor,
+            action,
+            subject: row.id.as_str(),
+            facts,
+        }
+    }
+
+    fn ticket(&self, row: &DeliveryRow) -> Ticket {
+        Ticket {
+            tenant: self.tenant.clone(),
+            email: row.email.clone(),
+            delivery: row.id.clone(),
+        }
+    }
+}
+
+/// Saves a delivery if it is still at version `ver`.
+pub(super) async fn save(tenant: &TenantId, transaction: Transaction<'_>, ver: u64, row: &DeliveryRow) -> Result<bool> {
+    let is_same = Expression::new("ver = :ver").with(":ver", number(i64::try_from(ver).unwrap_or(i64::MAX)));
+    let key = Key::Delivery(tenant, &row.email, &row.id);
+    Ok(transaction.put("delivery", &key, row, Some(is_same)).commit().await? == Outcome::Committed)
+}
+
+/// How long to wait after the `attempt`-th refusal: 5 s, doubling, 10 min at most.
+fn backoff_ms(attempt: u32) -> i64 {
+    let doublings = attempt.saturating_sub(1).min(7);
+    (5_000_i64 << doublings).min(600_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_and_stop_growing() {
+        assert_eq!(
+            [1, 2, 3, 8, 99].map(backoff_ms),
+            [5_000, 10_000, 20_000, 600_000, 600_000]
+        );
+    }
+}

@@ -1,0 +1,490 @@
+//! The body of `POST /emails`: Resend's shape and our additions, checked field by field.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Span;
+use sealpost_codec::address::{Address, Mailbox};
+use sealpost_codec::mime::{self, Attachment, Content};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+
+use crate::error::{Error, Fault, Kind, Result};
+use crate::json::OURS;
+use crate::policy::{DataClass, Purpose, Requested};
+
+/// At most so many recipients in one call (To, Cc and Bcc together; SES SendEmail, API reference).
+pub const MAX_RECIPIENTS: usize = 50;
+/// An email's size after encoding, bytes (SES quotas: 40 MB).
+pub const MAX_MESSAGE: usize = 40 * 1024 * 1024;
+/// A body's length, bytes: enough for any letter, and a bound on the work of making HTML safe to show.
+const MAX_BODY: usize = 2 * 1024 * 1024;
+/// A subject's length, characters (RFC 5322 section 2.1.1 limits a line to 998).
+const MAX_SUBJECT: usize = 900;
+/// How many days a portal message may be asked to stay open.
+const EXPIRY_DAYS: std::ops::RangeInclusive<i64> = 1..=365;
+/// How many headers a sender may add.
+const MAX_HEADERS: usize = 50;
+/// How many tags a sender may add.
+const MAX_TAGS: usize = 50;
+
+/// The body of `POST /emails`: Resend's fields, and ours (`security`, `data_class`, `purpose`, `patient_ref`).
+// No `Debug`: its text may identify a patient.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SendRequest {
+    /// The sender, at a domain of the tenant: `Name <a@b>` or `a@b`.
+    from: String,
+    /// One or many; at most 50 in `to`, `cc` and `bcc` together.
+    #[schema(schema_with = one_or_many)]
+    to: OneOrMany,
+    #[serde(default)]
+    #[schema(schema_with = one_or_many)]
+    cc: Option<OneOrMany>,
+    #[serde(default)]
+    #[schema(schema_with = one_or_many)]
+    bcc: Option<OneOrMany>,
+    #[serde(default)]
+    #[schema(schema_with = one_or_many)]
+    reply_to: Option<OneOrMany>,
+    #[serde(default)]
+    subject: Option<String>,
+    #[serde(default)]
+    html: Option<String>,
+    #[serde(default)]
+    text: Option<String>,
+    #[serde(default)]
+    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
+    headers: Option<Headers>,
+    #[serde(default)]
+    attachments: Option<Vec<AttachmentRequest>>,
+    #[serde(default)]
+    tags: Option<Vec<Tag>>,
+    #[serde(default)]
+    security: Option<SecurityRequest>,
+    #[serde(default)]
+    data_class: Option<DataClass>,
+    #[serde(default)]
+    purpose: Option<Purpose>,
+    #[serde(default)]
+    patient_ref: Option<String>,
+}
+
+/// A name and a value that a sender finds its emails by.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tag {
+    /// ASCII letters, digits, `_` and `-`, at most 256.
+    pub name: String,
+    /// As the name.
+    pub value: String,
+}
+
+/// How the sender wants it sealed.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SecurityRequest {
+    #[serde(default)]
+    method: Option<crate::policy::RequestedMethod>,
+    #[serde(default)]
+    level: Option<crate::policy::Level>,
+    #[serde(default)]
+    /// How long a portal message stays open: an ISO 8601 duration of 1 to 365 days.
+    #[schema(example = "P30D")]
+    expires_in: Option<String>,
+    #[serde(default)]
+    on_no_tls: Option<crate::policy::OnNoTls>,
+}
+
+/// A file.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct AttachmentRequest {
+    filename: String,
+    /// Base64 (RFC 4648 section 4), or an array of byte values.
+    #[schema(value_type = String)]
+    content: AttachmentBytes,
+    #[serde(default)]
+    content_type: Option<String>,
+    #[serde(default)]
+    content_id: Option<String>,
+}
+
+/// One address, or a list of them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    fn entries(&self, field: &str) -> Vec<(String, &str)> {
+        match self {
+            OneOrMany::One(text) => vec![(format!("/{field}"), text)],
+            OneOrMany::Many(texts) => texts
+                .iter()
+                .enumerate()
+                .map(|(n, text)| (format!("/{field}/{n}"), text.as_str()))
+                .collect(),
+        }
+    }
+}
+
+/// Header fields in their order.
+struct Headers(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for Headers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Headers;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object of header fields")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Headers, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry::<String, String>()? {
+                    fields.push(field);
+                }
+                Ok(Headers(fields))
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// The bytes of an attachment: base64 text, or the list of numbers that some SDKs send.
+struct AttachmentBytes(Vec<u8>);
+
+impl<'de> Deserialize<'de> for AttachmentBytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Text(String),
+            Numbers(Vec<u8>),
+            Buffer { data: Vec<u8> },
+        }
+        match Form::deserialize(deserializer)? {
+            Form::Text(text) => {
+                let bytes = STANDARD.decode(text.as_bytes());
+                Ok(Self(bytes.map_err(|_| {
+                    D::Error::custom(format!("{OURS}This is not valid base64 (RFC 4648 section 4)."))
+                })?))
+            }
+            Form::Numbers(bytes) | Form::Buffer { data: bytes } => Ok(Self(bytes)),
+        }
+    }
+}
+
+fn one_or_many() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+    use utoipa::openapi::schema::{Array, Object, OneOfBuilder, Type};
+    use utoipa::openapi::{RefOr, Schema};
+    let string = || Object::with_type(Type::String);
+    RefOr::T(Schema::OneOf(
+        OneOfBuilder::new().item(string()).item(Array::new(string())).build(),
+    ))
+}
+
+/// A request that keeps every rule.
+pub(crate) struct Checked {
+    pub(crate) from: Mailbox,
+    pub(crate) to: Vec<Mailbox>,
+    pub(crate) cc: Vec<Mailbox>,
+    pub(crate) bcc: Vec<Mailbox>,
+    pub(crate) reply_to: Vec<Mailbox>,
+    pub(crate) subject: String,
+    pub(crate) html: Option<String>,
+    pub(crate) text: Option<String>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) attachments: Vec<Attachment>,
+    pub(crate) tags: Vec<(String, String)>,
+    pub(crate) requested: Requested,
+    pub(crate) expires_in_days: Option<u32>,
+    pub(crate) data_class: DataClass,
+    pub(crate) purpose: Option<Purpose>,
+    pub(crate) patient_ref: Option<String>,
+}
+
+impl SendRequest {
+    /// Checks every field; all faults are reported together.
+    ///
+    /// # Errors
+    /// Invalid with pointers; TooLarge.
+    pub(crate) fn check(self) -> Result<Checked> {
+        let mut faults = Vec::new();
+        let from = mailbox("/from", &self.from, &mut faults);
+        let to = mailboxes("to", Some(&self.to), &mut faults);
+        let cc = mailboxes("cc", self.cc.as_ref(), &mut faults);
+        let bcc = mailboxes("bcc", self.bcc.as_ref(), &mut faults);
+        let reply_to = mailboxes("reply_to", self.reply_to.as_ref(), &mut faults);
+        if to.is_empty() && faults.is_empty() {
+            faults.push(Fault::new("/to", "At least one recipient is required."));
+        }
+        let n_recipients = to.len() + cc.len() + bcc.len();
+        if n_recipients > MAX_RECIPIENTS {
+            let field = if to.len() > MAX_RECIPIENTS {
+                "/to"
+            } else if cc.len() > bcc.len() {
+                "/cc"
+            } else {
+                "/bcc"
+            };
+            faults.push(Fault::new(
+                field,
+                "An email has at most 50 recipients in to, cc and bcc together.",
+            ));
+        }
+        let subject = self.subject.unwrap_or_default();
+        if subject.trim().is_empty() {
+            faults.push(Fault::new("/subject", "This field is required."));
+        } else if subject.chars().any(char::is_control) {
+            faults.push(Fault::new(
+                "/subject",
+                "A subject has no line breaks and no control characters.",
+            ));
+        } else if subject.chars().count() > MAX_SUBJECT {
+            faults.push(Fault::new("/subject", "A subject has at most 900 characters."));
+        }
+        let is_blank = |body: &Option<String>| body.as_ref().is_none_or(|body| body.trim().is_empty());
+        if is_blank(&self.html) && is_blank(&self.text) {
+            faults.push(Fault::new("/text", "An email needs text or html."));
+        }
+        for (pointer, body) in [("/html", &self.html), ("/text", &self.text)] {
+            if body.as_ref().is_some_and(|body| body.contains('\0')) {
+                faults.push(Fault::new(pointer, "A body has no NUL characters."));
+            }
+            if body.as_ref().is_some_and(|body| body.len() > MAX_BODY) {
+                faults.push(Fault::new(pointer, "A body has at most 2 MB."));
+            }
+        }
+        let headers = self.headers.map(|headers| headers.0).unwrap_or_default();
+        check_headers(&headers, &mut faults);
+        let attachments = attachments(self.attachments.unwrap_or_default(), &mut faults);
+        let tags = tags(self.tags.unwrap_or_default(), &mut faults);
+        let (requested, expires_in_days) = security(self.security, &mut faults);
+        if let Some(text) = &self.patient_ref
+            && (text.is_empty() || text.len() > 128 || text.chars().any(char::is_control))
+        {
+            faults.push(Fault::new(
+                "/patient_ref",
+                "A patient reference has 1 to 128 bytes and no control characters.",
+            ));
+        }
+        match from {
+            Some(from) if faults.is_empty() => Ok(Checked {
+                from,
+                to,
+                cc,
+                bcc,
+                reply_to,
+                subject,
+                html: self.html.filter(|body| !body.trim().is_empty()),
+                text: self.text.filter(|body| !body.trim().is_empty()),
+                headers,
+                attachments,
+                tags,
+                requested,
+                expires_in_days,
+                data_class: self.data_class.unwrap_or_default(),
+                purpose: self.purpose,
+                patient_ref: self.patient_ref,
+            }),
+            _ => Err(Error::faults(faults)),
+        }
+    }
+}
+
+impl Checked {
+    /// The message that is archived and that every recipient gets in one form or another.
+    pub(crate) fn content(&self, message_id: String, date_s: i64) -> Content {
+        Content {
+            from: self.from.clone(),
+            reply_to: self.reply_to.clone(),
+            to: self.to.clone(),
+            cc: self.cc.clone(),
+            subject: self.subject.clone(),
+            text: self.text.clone(),
+            html: self.html.clone(),
+            attachments: self.attachments.clone(),
+            headers: self.headers.clone(),
+            message_id,
+            date: date_s,
+        }
+    }
+
+    /// Composes the message, whose size after encoding is limited.
+    ///
+    /// # Errors
+    /// Invalid for what the composer refuses; TooLarge.
+    pub(crate) fn compose(&self, message_id: &str, date_s: i64) -> Result<Vec<u8>> {
+        let message = mime::message(&self.content(message_id.to_owned(), date_s))
+            .map_err(|error| Error::new(Kind::Invalid, "The message cannot be composed.").because(error))?;
+        if message.len() > MAX_MESSAGE {
+            let fault = Fault::new("/attachments", "The email is larger than 40 MB after encoding.");
+            return Err(Error::with_faults(
+                Kind::TooLarge,
+                "The email is larger than 40 MB after encoding.",
+                vec![fault],
+            ));
+        }
+        Ok(message)
+    }
+
+    /// Requires that the sender's domain is one of the tenant's.
+    pub(crate) fn require_domain<'d>(&self, mut domains: impl Iterator<Item = &'d String>) -> Result<()> {
+        if domains.any(|domain| domain == self.from.address.domain()) {
+            Ok(())
+        } else {
+            Err(Error::invalid(
+                "/from",
+                "The sender's domain is not one that this account may send from.",
+            )
+            .named("invalid_from_address"))
+        }
+    }
+}
+
+fn mailbox(pointer: &str, text: &str, faults: &mut Vec<Fault>) -> Option<Mailbox> {
+    match Mailbox::parse(text) {
+        Ok(mailbox) => Some(mailbox),
+        Err(error) => {
+            faults.push(Fault::new(pointer, error.to_string()));
+            None
+        }
+    }
+}
+
+fn mailboxes(field: &str, list: Option<&OneOrMany>, faults: &mut Vec<Fault>) -> Vec<Mailbox> {
+    let Some(list) = list else { return Vec::new() };
+    list.entries(field)
+        .into_iter()
+        .filter_map(|(pointer, text)| mailbox(&pointer, text, faults))
+        .collect()
+}
+
+fn check_headers(headers: &[(String, String)], faults: &mut Vec<Fault>) {
+    if headers.len() > MAX_HEADERS {
+        faults.push(Fault::new(
+            "/headers",
+            "An email has at most 50 header fields of its own.",
+        ));
+    }
+    for (name, value) in headers {
+        if let Err(error) = mime::check_header(name, value) {
+            let is_plain = name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+            let pointer = if is_plain {
+                format!("/headers/{name}")
+            } else {
+                "/headers".to_owned()
+            };
+            faults.push(Fault::new(pointer, error.to_string()));
+        }
+    }
+}
+
+fn attachments(requests: Vec<AttachmentRequest>, faults: &mut Vec<Fault>) -> Vec<Attachment> {
+    let mut attachments = Vec::with_capacity(requests.len());
+    for (n, request) in requests.into_iter().enumerate() {
+        let content_type = request
+            .content_type
+            .unwrap_or_else(|| content_type_of(&request.filename).to_owned());
+        let mut fault = |field: &str, error: mime::MimeError| {
+            faults.push(Fault::new(format!("/attachments/{n}/{field}"), error.to_string()));
+        };
+        if let Err(error) = mime::file_name(&request.filename) {
+            fault("filename", error);
+        }
+        if let Err(error) = mime::content_type(&content_type) {
+            fault("content_type", error);
+        }
+        if let Some(Err(error)) = request.content_id.as_deref().map(mime::content_id) {
+            fault("content_id", error);
+        }
+        attachments.push(Attachment {
+            filename: request.filename,
+            content_type,
+            content_id: request.content_id,
+            content: request.content.0,
+        });
+    }
+    let total: usize = attachments.iter().map(|attachment| attachment.content.len()).sum();
+    if total > MAX_MESSAGE {
+        faults.push(Fault::new("/attachments", "The attachments are larger than 40 MB."));
+    }
+    attachments
+}
+
+/// The media type of a file by the ending of its name, for requests that name none.
+fn content_type_of(filename: &str) -> &'static str {
+    let ending = filename.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
+    match ending.as_deref() {
+        Some("pdf") => "application/pdf",
+        Some("png") => "image/png",
+        Some("jpg" | "jpeg") => "image/jpeg",
+        Some("gif") => "image/gif",
+        Some("txt" | "log") => "text/plain",
+        Some("csv") => "text/csv",
+        Some("ics") => "text/calendar",
+        Some("xml") => "application/xml",
+        Some("json") => "application/json",
+        Some("zip") => "application/zip",
+        Some("doc") => "application/msword",
+        Some("docx") => "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        Some("xlsx") => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        _ => "application/octet-stream",
+    }
+}
+
+fn tags(tags: Vec<Tag>, faults: &mut Vec<Fault>) -> Vec<(String, String)> {
+    if tags.len() > MAX_TAGS {
+        faults.push(Fault::new("/tags", "An email has at most 50 tags."));
+    }
+    let is_plain = |text: &str| {
+        (1..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+    };
+    for (n, tag) in tags.iter().enumerate() {
+        for (field, text) in [("name", &tag.name), ("value", &tag.value)] {
+            if !is_plain(text) {
+                let detail = "A tag has 1 to 256 ASCII letters, digits, underscores and hyphens.";
+                faults.push(Fault::new(format!("/tags/{n}/{field}"), detail));
+            }
+        }
+    }
+    tags.into_iter().map(|tag| (tag.name, tag.value)).collect()
+}
+
+fn security(request: Option<SecurityRequest>, faults: &mut Vec<Fault>) -> (Requested, Option<u32>) {
+    let Some(fields) = request else {
+        return (Requested::default(), None);
+    };
+    let days = fields.expires_in.as_deref().and_then(|text| {
+        let days = text.parse::<Span>().ok().and_then(|span| {
+            let is_whole = span.get_hours() == 0 && span.get_minutes() == 0 && span.get_seconds() == 0;
+            let days = i64::from(span.get_weeks())
+                .checked_mul(7)?
+                .checked_add(i64::from(span.get_days()))?;
+            (is_whole && span.get_months() == 0 && span.get_years() == 0 && EXPIRY_DAYS.contains(&days)).then_some(days)
+        });
+        if days.is_none() {
+            let detail = "An expiry is an ISO 8601 duration of 1 to 365 days, such as `P30D`.";
+            faults.push(Fault::new("/security/expires_in", detail));
+        }
+        days.and_then(|days| u32::try_from(days).ok())
+    });
+    let requested = Requested {
+        method: fields.method.unwrap_or_default(),
+        level: fields.level,
+        on_no_tls: fields.on_no_tls,
+    };
+    (requested, days)
+}
+
+/// Reads a path or query parameter that holds one address.
+///
+/// # Errors
+/// Invalid, pointing at `pointer`.
+pub fn address(pointer: &str, text: &str) -> Result<Address> {
+    Address::parse(text).map_err(|error| Error::invalid(pointer, error.to_string()))
+}

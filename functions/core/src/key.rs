@@ -1,0 +1,344 @@
+//! The only builder of table keys and object paths.
+//!
+//! Every partition key begins with the tenant, so that a role or a query for one tenant cannot reach another; the one
+//! exception is the register of tenants itself. No key holds an address, a subject or a body: addresses appear as a keyed
+//! hash ([`RecipientHash`]).
+//!
+//! | access | table | pk | sk |
+//! |---|---|---|---|
+//! | which tenants exist | Directory | `deployment` | `TENANT#<tenant>` |
+//! | a tenant | Directory | `<tenant>` | `TENANT` |
+//! | an API key; all of a tenant | Directory | `<tenant>` | `APIKEY#<key>` |
+//! | the policy in force | Directory | `<tenant>` | `POLICY` |
+//! | a period key | Directory | `<tenant>` | `PERIODKEY#<purpose>#<period>` |
+//! | an email and all its deliveries | Mail | `<tenant>#EMAIL#<email>` | `EMAIL`, `DELIVERY#<delivery>` |
+//! | emails, newest first | Mail | `<tenant>#EMAILS#<month>` | `<email>` |
+//! | a batch's commit mark | Mail | `<tenant>#BATCH#<batch>` | `BATCH` |
+//! | an idempotency key | Mail | `<tenant>#IDEMPOTENCY#<hash>` | `IDEMPOTENCY` |
+//! | what still has to be done | Mail | `<tenant>#OUTBOX#<shard>` | `<email or batch>` |
+//! | a portal message, its sessions | Mail | `<tenant>#PICKUP#<pickup>` | `PICKUP`, `SESSION#<hash>` |
+//! | a recipient's keys and version | People | `<tenant>#RECIPIENT#<hash>` | `FACTS`, `KEY#<kind>` |
+//! | what is known of a mail domain | People | `<tenant>#DOMAIN#<domain>` | `TLS` |
+//! | a record: its key and object | Records | `<tenant>#RECORD#<record>` | `RECORD` |
+//! | audit entries without a place in the log | Log | `<tenant>#PENDING#<shard>` | `<entry>` |
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::config::Config;
+use crate::id::{ApiKeyId, AuditId, BatchId, DeliveryId, EmailId, PickupId, RecordId, TenantId};
+
+/// How many partitions a tenant's outbox and pending audit entries are spread over; a partition takes 1,000 writes a
+/// second (DynamoDB developer guide, "Partitions and data distribution").
+pub const SHARDS: u8 = 4;
+
+/// The five tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Table {
+    /// Tenants, API keys, policies, period keys.
+    Directory,
+    /// Emails, deliveries, idempotency, outbox, portal messages.
+    Mail,
+    /// What is known of recipients and their domains.
+    People,
+    /// Record keys and where the objects are.
+    Records,
+    /// Audit entries.
+    Log,
+}
+
+impl Table {
+    /// The table's name in this deployment.
+    #[must_use]
+    pub fn name(self, config: &Config) -> &str {
+        match self {
+            Table::Directory => &config.directory_table,
+            Table::Mail => &config.mail_table,
+            Table::People => &config.people_table,
+            Table::Records => &config.records_table,
+            Table::Log => &config.log_table,
+        }
+    }
+}
+
+/// An address as it may stand in a key: HMAC-SHA-256 under the tenant's index key, in hex.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct RecipientHash(pub(crate) String);
+
+/// What a period key protects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// Wraps record keys.
+    Archive,
+    /// Seals what the portal and its codes need.
+    Portal,
+    /// Hashes addresses for look-ups.
+    Index,
+}
+
+impl Purpose {
+    /// The purpose as it stands in keys and in the encryption context.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Purpose::Archive => "archive",
+            Purpose::Portal => "portal",
+            Purpose::Index => "index",
+        }
+    }
+}
+
+/// The key of one item.
+#[derive(Debug, Clone)]
+pub enum Key<'a> {
+    /// A tenant's line in the register.
+    Registered(&'a TenantId),
+    /// A tenant.
+    Tenant(&'a TenantId),
+    /// An API key.
+    ApiKey(&'a TenantId, &'a ApiKeyId),
+    /// The policy in force.
+    Policy(&'a TenantId),
+    /// A period key; the period is a month or `permanent`.
+    PeriodKey(&'a TenantId, Purpose, &'a str),
+    /// An email.
+    Email(&'a TenantId, &'a EmailId),
+    /// One delivery of an email.
+    Delivery(&'a TenantId, &'a EmailId, &'a DeliveryId),
+    /// An email's line in the list of its month.
+    Listed(&'a TenantId, &'a EmailId),
+    /// The commit mark of a batch.
+    Batch(&'a TenantId, &'a BatchId),
+    /// An idempotency key, by its hash.
+    Idempotency(&'a TenantId, &'a str),
+    /// An email's line in the outbox.
+    OutboxEmail(&'a TenantId, &'a EmailId),
+    /// A batch's line in the outbox.
+    OutboxBatch(&'a TenantId, &'a BatchId),
+    /// A portal message.
+    Pickup(&'a TenantId, &'a PickupId),
+    /// A browser session of a portal message, by the hash of its token.
+    PickupSession(&'a TenantId, &'a PickupId, &'a str),
+    /// The version of all that is known of a recipient.
+    Facts(&'a TenantId, &'a RecipientHash),
+    /// A recipient's certificate of one kind.
+    RecipientKey(&'a TenantId, &'a RecipientHash, &'a str),
+    /// What is known of a mail domain's TLS.
+    Domain(&'a TenantId, &'a str),
+    /// A record.
+    Record(&'a TenantId, &'a RecordId),
+    /// An audit entry that waits for its place.
+    Pending(&'a TenantId, &'a AuditId),
+}
+
+impl Key<'_> {
+    /// The table that the item stands in.
+    #[must_use]
+    pub fn table(&self) -> Table {
+        match self {
+            Key::Registered(..) | Key::Tenant(..) | Key::ApiKey(..) | Key::Policy(..) | Key::PeriodKey(..) => {
+                Table::Directory
+            }
+            Key::Email(..)
+            | Key::Delivery(..)
+            | Key::Listed(..)
+            | Key::Batch(..)
+            | Key::Idempotency(..)
+            | Key::OutboxEmail(..)
+            | Key::OutboxBatch(..)
+            | Key::Pickup(..)
+            | Key::PickupSession(..) => Table::Mail,
+            Key::Facts(..) | Key::RecipientKey(..) | Key::Domain(..) => Table::People,
+            Key::Record(..) => Table::Records,
+            Key::Pending(..) => Table::Log,
+        }
+    }
+
+    /// Partition key and sort key.
+    #[must_use]
+    pub fn parts(&self) -> (String, String) {
+        match self {
+            Key::Registered(tenant) => (REGISTER.to_owned(), format!("TENANT#{tenant}")),
+            Key::Tenant(tenant) => (tenant.to_string(), "TENANT".to_owned()),
+            Key::ApiKey(tenant, key) => (tenant.to_string(), format!("{API_KEYS}{key}")),
+            Key::Policy(tenant) => (tenant.to_string(), "POLICY".to_owned()),
+            Key::PeriodKey(tenant, purpose, period) => {
+                (tenant.to_string(), format!("PERIODKEY#{}#{period}", purpose.as_str()))
+            }
+            Key::Email(tenant, email) => (email_partition(tenant, email), "EMAIL".to_owned()),
+            Key::Delivery(tenant, email, delivery) => {
+                (email_partition(tenant, email), format!("{DELIVERIES}{delivery}"))
+            }
+            Key::Listed(tenant, email) => (list_partition(tenant, &month(email.made_at())), email.to_string()),
+            Key::Batch(tenant, batch) => (format!("{tenant}#BATCH#{batch}"), "BATCH".to_owned()),
+            Key::Idempotency(tenant, hash) => (format!("{tenant}#IDEMPOTENCY#{hash}"), "IDEMPOTENCY".to_owned()),
+            Key::OutboxEmail(tenant, email) => (outbox_partition(tenant, shard(email.as_str())), email.to_string()),
+            Key::OutboxBatch(tenant, batch) => (outbox_partition(tenant, shard(batch.as_str())), batch.to_string()),
+            Key::Pickup(tenant, pickup) => (pickup_partition(tenant, pickup), "PICKUP".to_owned()),
+            Key::PickupSession(tenant, pickup, hash) => (pickup_partition(tenant, pickup), format!("SESSION#{hash}")),
+            Key::Facts(tenant, recipient) => (recipient_partition(tenant, recipient), "FACTS".to_owned()),
+            Key::RecipientKey(tenant, recipient, kind) => (
+                recipient_partition(tenant, recipient),
+                format!("{RECIPIENT_KEYS}{kind}"),
+            ),
+            Key::Domain(tenant, domain) => (format!("{tenant}#DOMAIN#{domain}"), "TLS".to_owned()),
+            Key::Record(tenant, record) => (format!("{tenant}#RECORD#{record}"), "RECORD".to_owned()),
+            Key::Pending(tenant, entry) => (format!("{tenant}#PENDING#{}", shard(entry.as_str())), entry.to_string()),
+        }
+    }
+}
+
+/// Partition of the register of tenants.
+pub const REGISTER: &str = "deployment";
+/// What the sort keys of API keys begin with.
+pub const API_KEYS: &str = "APIKEY#";
+/// What the sort keys of an email's deliveries begin with.
+pub const DELIVERIES: &str = "DELIVERY#";
+/// What the sort keys of a recipient's certificates begin with.
+pub const RECIPIENT_KEYS: &str = "KEY#";
+
+/// Partition of an email and its deliveries.
+#[must_use]
+pub fn email_partition(tenant: &TenantId, email: &EmailId) -> String {
+    format!("{tenant}#EMAIL#{email}")
+}
+
+/// Partition of a month's list of emails.
+#[must_use]
+pub fn list_partition(tenant: &TenantId, month: &str) -> String {
+    format!("{tenant}#EMAILS#{month}")
+}
+
+/// Partition of one shard of the outbox.
+#[must_use]
+pub fn outbox_partition(tenant: &TenantId, shard: u8) -> String {
+    format!("{tenant}#OUTBOX#{shard}")
+}
+
+/// Partition of what is known of a recipient.
+#[must_use]
+pub fn recipient_partition(tenant: &TenantId, recipient: &RecipientHash) -> String {
+    format!("{tenant}#RECIPIENT#{}", recipient.0)
+}
+
+fn pickup_partition(tenant: &TenantId, pickup: &PickupId) -> String {
+    format!("{tenant}#PICKUP#{pickup}")
+}
+
+/// The month of a time, in UTC, as `2026-11`.
+#[must_use]
+pub fn month(at: Timestamp) -> String {
+    at.to_zoned_datetime(TimeZone::UTC).strftime("%Y-%m").to_string()
+}
+
+fn shard(id: &str) -> u8 {
+    id.bytes().last().unwrap_or_default() % SHARDS
+}
+
+/// The path of an object.
+#[derive(Debug, Clone)]
+pub enum Object<'a> {
+    /// An archived message.
+    Archive(&'a TenantId, &'a RecordId),
+    /// A message sealed for one recipient that waits for SES, by delivery and hash of the plan.
+    Sealed(&'a TenantId, &'a DeliveryId, &'a str),
+    /// A portal copy.
+    Portal(&'a TenantId, &'a PickupId),
+}
+
+impl Object<'_> {
+    /// The object's key in its bucket; an archive object's key begins with the tenant and the month.
+    #[must_use]
+    pub fn path(&self) -> String {
+        match self {
+            Object::Archive(tenant, record) => format!("mail/{tenant}/{}/{record}", month(record.made_at())),
+            Object::Sealed(tenant, delivery, plan) => format!("sealed/{tenant}/{delivery}/{plan}"),
+            Object::Portal(tenant, pickup) => format!("portal/{tenant}/{pickup}"),
+        }
+    }
+
+    /// The object's bucket in this deployment.
+    #[must_use]
+    pub fn bucket<'c>(&self, config: &'c Config) -> &'c str {
+        match self {
+            Object::Archive(..) => &config.archive_bucket,
+            Object::Sealed(..) | Object::Portal(..) => &config.work_bucket,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_access_pattern_has_its_key() {
+        let tenant = TenantId::from_bytes([1; 16]);
+        let email = EmailId::from_bytes([2; 16]);
+        let record = RecordId::from_bytes([3; 16]);
+        let recipient = RecipientHash("c0ffee".to_owned());
+        let delivery = DeliveryId::from_bytes([4; 16]);
+        let pickup = PickupId::from_bytes([5; 16]);
+        let batch = BatchId::from_bytes([6; 16]);
+        let entry = AuditId::from_bytes([7; 16]);
+        let api_key = ApiKeyId::from_bytes([8; 16]);
+        let keys = [
+            Key::Registered(&tenant),
+            Key::Tenant(&tenant),
+            Key::ApiKey(&tenant, &api_key),
+            Key::Policy(&tenant),
+            Key::PeriodKey(&tenant, Purpose::Archive, "2026-11"),
+            Key::Email(&tenant, &email),
+            Key::Delivery(&tenant, &email, &delivery),
+            Key::Listed(&tenant, &email),
+            Key::Batch(&tenant, &batch),
+            Key::Idempotency(&tenant, "abcd"),
+            Key::OutboxEmail(&tenant, &email),
+            Key::OutboxBatch(&tenant, &batch),
+            Key::Pickup(&tenant, &pickup),
+            Key::PickupSession(&tenant, &pickup, "ef01"),
+            Key::Facts(&tenant, &recipient),
+            Key::RecipientKey(&tenant, &recipient, "openpgp"),
+            Key::Domain(&tenant, "clinic.test"),
+            Key::Record(&tenant, &record),
+            Key::Pending(&tenant, &entry),
+        ];
+        let mut text = String::new();
+        for key in keys {
+            let (pk, sk) = key.parts();
+            text.push_str(&format!("{:?} {pk} | {sk}\n", key.table()));
+        }
+        for object in [
+            Object::Archive(&tenant, &record),
+            Object::Sealed(&tenant, &delivery, "0123"),
+            Object::Portal(&tenant, &pickup),
+        ] {
+            text.push_str(&format!("{}\n", object.path()));
+        }
+        insta::assert_snapshot!(text, @r"
+        Directory deployment | TENANT#ten_01040g2081040g2081040g2081
+        Directory ten_01040g2081040g2081040g2081 | TENANT
+        Directory ten_01040g2081040g2081040g2081 | APIKEY#key_081040g2081040g2081040g208
+        Directory ten_01040g2081040g2081040g2081 | POLICY
+        Directory ten_01040g2081040g2081040g2081 | PERIODKEY#archive#2026-11
+        Mail ten_01040g2081040g2081040g2081#EMAIL#em_02081040g2081040g2081040g2 | EMAIL
+        Mail ten_01040g2081040g2081040g2081#EMAIL#em_02081040g2081040g2081040g2 | DELIVERY#dlv_040g2081040g2081040g208104
+        Mail ten_01040g2081040g2081040g2081#EMAILS#2039-12 | em_02081040g2081040g2081040g2
+        Mail ten_01040g2081040g2081040g2081#BATCH#bat_060r30c1g60r30c1g60r30c1g6 | BATCH
+        Mail ten_01040g2081040g2081040g2081#IDEMPOTENCY#abcd | IDEMPOTENCY
+        Mail ten_01040g2081040g2081040g2081#OUTBOX#2 | em_02081040g2081040g2081040g2
+        Mail ten_01040g2081040g2081040g2081#OUTBOX#2 | bat_060r30c1g60r30c1g60r30c1g6
+        Mail ten_01040g2081040g2081040g2081#PICKUP#pu_050m2ga1850m2ga1850m2ga185 | PICKUP
+        Mail ten_01040g2081040g2081040g2081#PICKUP#pu_050m2ga1850m2ga1850m2ga185 | SESSION#ef01
+        People ten_01040g2081040g2081040g2081#RECIPIENT#c0ffee | FACTS
+        People ten_01040g2081040g2081040g2081#RECIPIENT#c0ffee | KEY#openpgp
+        People ten_01040g2081040g2081040g2081#DOMAIN#clinic.test | TLS
+        Records ten_01040g2081040g2081040g2081#RECORD#rec_030c1g60r30c1g60r30c1g60r3 | RECORD
+        Log ten_01040g2081040g2081040g2081#PENDING#3 | aud_070w3ge1r70w3ge1r70w3ge1r7
+        mail/ten_01040g2081040g2081040g2081/2074-12/rec_030c1g60r30c1g60r30c1g60r3
+        sealed/ten_01040g2081040g2081040g2081/dlv_040g2081040g2081040g208104/0123
+        portal/ten_01040g2081040g2081040g2081/pu_050m2ga1850m2ga1850m2ga185
+        ");
+    }
+}

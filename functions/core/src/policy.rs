@@ -1,0 +1,569 @@
+//! The choice of method: a pure function of the message, the recipient and the tenant's policy.
+//!
+//! It answers a method with its level, the rule that decided and every alternative with the reason against it; or that the
+//! message is blocked. A request, a rule or a failover may raise protection and never lower it; a live waiver alone lowers
+//! it. What is unknown, late or contradictory goes to the portal or is blocked. The types stand here, the decision in
+//! `decide`, the replacing of a policy in `store`.
+//!
+//! | rule | decides |
+//! |---|---|
+//! | `asked-openpgp`, `asked-smime`, `asked-portal`, `asked-tls` | the sender asked for a method that is allowed |
+//! | `key-openpgp`, `key-smime` | a usable key is on file: end to end |
+//! | `tls-t3` | the domain publishes DANE (RFC 7672) |
+//! | `tls-t2` | the domain publishes MTA-STS enforce (RFC 8461) |
+//! | `tls-t1` | nothing says that the domain fails required TLS |
+//! | `tls-t0` | the tenant allows opportunistic TLS for this class |
+//! | `tls-waiver` | a live waiver allows what the class does not |
+//! | `portal-preferred` | the recipient prefers the portal |
+//! | `portal-fails-tls` | the domain is recorded as failing required TLS |
+//! | `portal-level` | TLS does not reach the level that the class or the sender requires |
+//! | `portal-unclear` | a key on file is not usable, or what the domain publishes could not be found out |
+//! | `portal-no-gcm` | the S/MIME certificate is not known to read AES-256-GCM, and the tenant chooses the portal then |
+//! | `portal-doubt` | an earlier submission is in doubt, or TLS failed |
+//! | `blocked-no-key`, `blocked-level`, `blocked-no-tls` | what was asked for cannot be had, and nothing else was allowed |
+
+mod decide;
+pub mod store;
+
+use std::cmp::Ordering;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::aws::keys::sha256;
+
+/// One of the four ways to seal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Required TLS.
+    Tls,
+    /// A notice and a page.
+    Portal,
+    /// PGP/MIME.
+    OpenPgp,
+    /// S/MIME.
+    Smime,
+}
+
+impl Method {
+    /// Every method, strongest first.
+    pub const ALL: [Method; 4] = [Method::OpenPgp, Method::Smime, Method::Portal, Method::Tls];
+
+    /// The method as it stands in requests and answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Method::Tls => "tls",
+            Method::Portal => "portal",
+            Method::OpenPgp => "openpgp",
+            Method::Smime => "smime",
+        }
+    }
+}
+
+/// How much is assured on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub enum Level {
+    /// Opportunistic TLS.
+    T0,
+    /// TLS required.
+    T1,
+    /// TLS required, and the domain publishes MTA-STS enforce.
+    T2,
+    /// DANE (RFC 7672).
+    T3,
+    /// Portal.
+    P,
+    /// End to end.
+    E,
+}
+
+impl Level {
+    /// The level as it stands in answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::T0 => "T0",
+            Level::T1 => "T1",
+            Level::T2 => "T2",
+            Level::T3 => "T3",
+            Level::P => "P",
+            Level::E => "E",
+        }
+    }
+
+    /// Order of protection, weakest 0.
+    #[must_use]
+    pub fn strength(self) -> u8 {
+        match self {
+            Level::T0 => 0,
+            Level::T1 => 1,
+            Level::T2 => 2,
+            Level::T3 => 3,
+            Level::P => 4,
+            Level::E => 5,
+        }
+    }
+}
+
+impl Ord for Level {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.strength().cmp(&other.strength())
+    }
+}
+
+impl PartialOrd for Level {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// What sort of data a message carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DataClass {
+    /// Protected health information (45 CFR 160.103); the default.
+    #[default]
+    Phi,
+    /// Behavioural health, substance use, reproductive health and the like.
+    Sensitive,
+    /// Nothing that the law protects.
+    None,
+}
+
+impl DataClass {
+    /// The class as it stands in answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DataClass::Phi => "phi",
+            DataClass::Sensitive => "sensitive",
+            DataClass::None => "none",
+        }
+    }
+}
+
+/// What a message is sent for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    /// Care of the patient (45 CFR 164.501).
+    #[default]
+    Treatment,
+    /// Bills and claims.
+    Payment,
+    /// Health care operations.
+    Operations,
+    /// Marketing, which needs an authorisation (45 CFR 164.508(a)(3)).
+    Marketing,
+}
+
+impl Purpose {
+    /// The purpose as it stands in answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Purpose::Treatment => "treatment",
+            Purpose::Payment => "payment",
+            Purpose::Operations => "operations",
+            Purpose::Marketing => "marketing",
+        }
+    }
+}
+
+/// Which method a sender asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RequestedMethod {
+    /// The strongest that the recipient can receive.
+    #[default]
+    Auto,
+    /// Required TLS, where policy leaves the choice.
+    Tls,
+    /// The portal, where policy leaves the choice.
+    Portal,
+    /// OpenPGP or nothing.
+    OpenPgp,
+    /// S/MIME or nothing.
+    Smime,
+}
+
+/// What happens where required TLS cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnNoTls {
+    /// The portal takes over.
+    #[default]
+    Portal,
+    /// Nothing is sent until a person decides.
+    Hold,
+    /// Nothing is sent, and the delivery ends as failed.
+    Fail,
+    /// Nothing is sent, and nobody is to be troubled; it is still told and recorded.
+    Drop,
+}
+
+/// What a sender asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
+pub struct Requested {
+    /// The method.
+    pub method: RequestedMethod,
+    /// At least this level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
+    /// What happens where required TLS cannot be had; the portal by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_no_tls: Option<OnNoTls>,
+}
+
+impl Requested {
+    /// The same request with at least the level of an earlier attempt, so that a failover never lowers protection.
+    #[must_use]
+    pub fn at_least(self, earlier: Option<Level>) -> Self {
+        Self {
+            level: self.level.max(earlier),
+            ..self
+        }
+    }
+}
+
+/// What a plan needs to know of the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Message {
+    /// What sort of data it carries.
+    pub data_class: DataClass,
+    /// What it is sent for. It weighs on consent, not on the method: every purpose is sealed alike.
+    pub purpose: Purpose,
+    /// What the sender asks for.
+    pub requested: Requested,
+    /// A doubt or a failure of TLS moved it to the portal.
+    pub portal_only: bool,
+}
+
+/// What is known of a recipient's key of one kind. A key on file is pinned: one that was found elsewhere and differs from it
+/// makes it unusable (`changed`) until a person approves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyFact {
+    /// None is on file.
+    None,
+    /// One is on file and good.
+    Usable {
+        /// Its fingerprint.
+        fingerprint: String,
+        /// S/MIME: the recipient is known to read AES-256-GCM.
+        reads_gcm: bool,
+    },
+    /// One is on file and must not be used. The recipient is then owed more than required TLS: the portal, until the key is
+    /// replaced or removed.
+    Unusable {
+        /// Why, as a code in snake case: `expired`, `revoked`, `changed` …
+        reason: String,
+    },
+}
+
+/// Whether required TLS works for a domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsRecord {
+    /// It works.
+    Works,
+    /// It fails.
+    Fails,
+}
+
+impl TlsRecord {
+    /// The record as it stands in requests and answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TlsRecord::Works => "works",
+            TlsRecord::Fails => "fails",
+        }
+    }
+}
+
+/// What a domain publishes by MTA-STS (RFC 8461).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MtaStsFact {
+    /// A valid policy with mode `enforce`.
+    Enforce,
+    /// No policy, or one that does not enforce.
+    Other,
+    /// The look-up failed, was late or contradicted itself.
+    Unknown,
+}
+
+/// What a domain publishes by DANE (RFC 7672). No look-up is made yet, so that the fact is `Unknown` and no plan claims T3:
+/// SES does not say that it honours TLSA records, and Lambda's resolver may strip the signatures that they rest on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DaneFact {
+    /// MX and TLSA records, both signed and valid.
+    Secure,
+    /// Nothing that can be used.
+    Other,
+    /// Signatures that do not hold: somebody may be in the way.
+    Bogus,
+    /// Not looked up.
+    #[default]
+    Unknown,
+}
+
+/// What is known of a domain's TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DomainFact {
+    /// What the tenant says.
+    pub recorded: Option<TlsRecord>,
+    /// What earlier submissions taught.
+    pub learned: Option<TlsRecord>,
+    /// What it publishes by MTA-STS.
+    pub mta_sts: MtaStsFact,
+    /// What it publishes by DANE.
+    pub dane: DaneFact,
+}
+
+/// A waiver of this recipient that holds for this message: signed, not expired, not revoked, all of which the caller has
+/// checked at the time of delivery (45 CFR 164.522(b), 164.524(c)(2)(ii)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LiveWaiver {
+    /// Down to which level of TLS it lets a message go.
+    pub down_to: WaivedLevel,
+}
+
+/// How far a waiver may lower the level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum WaivedLevel {
+    /// Opportunistic TLS, and with it plain text.
+    T0,
+    /// Required TLS.
+    T1,
+}
+
+/// Everything that is known of a recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// The OpenPGP certificate.
+    pub openpgp: KeyFact,
+    /// The S/MIME certificate.
+    pub smime: KeyFact,
+    /// The mail domain.
+    pub domain: DomainFact,
+    /// Whether the recipient would rather read in the portal than get the message by TLS.
+    pub prefers_portal: bool,
+    /// A waiver that holds for this message.
+    pub waiver: Option<LiveWaiver>,
+}
+
+impl Recipient {
+    /// A recipient of whom nothing but the domain is known.
+    #[must_use]
+    pub fn unknown(domain: DomainFact) -> Self {
+        Self {
+            openpgp: KeyFact::None,
+            smime: KeyFact::None,
+            domain,
+            prefers_portal: false,
+            waiver: None,
+        }
+    }
+}
+
+/// What an S/MIME recipient gets who is not known to read AES-256-GCM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SmimeWithoutGcm {
+    /// A signed message in AES-256-CBC, which most clients open.
+    #[default]
+    Cbc,
+    /// The portal.
+    Portal,
+}
+
+/// What happens to a submission that nobody answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDoubt {
+    /// A person decides: at most one copy.
+    #[default]
+    Hold,
+    /// It is sent once more: at most two copies.
+    ResendOnce,
+    /// A portal notice follows.
+    Portal,
+}
+
+/// A tenant's policy. A version is never changed, only replaced by the next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Grows with every replacement.
+    #[serde(default)]
+    pub version: u64,
+    /// Whether the class `none` may go by opportunistic TLS.
+    #[serde(default)]
+    pub none_without_tls: bool,
+    /// What an S/MIME recipient gets who is not known to read AES-256-GCM.
+    #[serde(default)]
+    pub smime_without_gcm: SmimeWithoutGcm,
+    /// A doubt about a message of class `phi` or `none`.
+    #[serde(default)]
+    pub on_doubt: OnDoubt,
+    /// A doubt about a message of class `sensitive`.
+    #[serde(default)]
+    pub on_doubt_sensitive: OnDoubt,
+    /// The purpose of a message that names none.
+    #[serde(default)]
+    pub default_purpose: Purpose,
+    /// How long a portal message can be opened, days, 1 to 365.
+    #[serde(default = "default_expiry_days")]
+    pub portal_expiry_days: u32,
+    /// How long an archived message is locked, days. Six years, as for documentation (45 CFR 164.316(b)(2)(i)); HIPAA names
+    /// no time for mail itself.
+    #[serde(default = "default_retention_days")]
+    pub retention_days: u32,
+}
+
+fn default_expiry_days() -> u32 {
+    30
+}
+
+fn default_retention_days() -> u32 {
+    2192
+}
+
+impl Policy {
+    /// The policy that a new tenant begins with.
+    #[must_use]
+    pub fn new_tenant() -> Self {
+        Self {
+            version: 1,
+            none_without_tls: false,
+            smime_without_gcm: SmimeWithoutGcm::default(),
+            on_doubt: OnDoubt::default(),
+            on_doubt_sensitive: OnDoubt::default(),
+            default_purpose: Purpose::default(),
+            portal_expiry_days: default_expiry_days(),
+            retention_days: default_retention_days(),
+        }
+    }
+
+    /// What happens to an unanswered submission of this class.
+    #[must_use]
+    pub fn on_doubt(&self, class: DataClass) -> OnDoubt {
+        match class {
+            DataClass::Sensitive => self.on_doubt_sensitive,
+            DataClass::Phi | DataClass::None => self.on_doubt,
+        }
+    }
+}
+
+/// The content cipher of an S/MIME message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Cipher {
+    /// AES-256-GCM (RFC 5084).
+    Gcm,
+    /// AES-256-CBC, inside which the message is signed.
+    Cbc,
+}
+
+/// A method that was not chosen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Rejected {
+    /// The method.
+    pub method: Method,
+    /// Why not.
+    pub reason: String,
+}
+
+/// How a message goes to one recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The method.
+    pub method: Method,
+    /// What it assures.
+    pub level: Level,
+    /// Which rule decided.
+    pub rule: &'static str,
+    /// Why, for people.
+    pub reason: &'static str,
+    /// Every other method, and why it was not chosen.
+    pub rejected: Vec<Rejected>,
+    /// S/MIME: the content cipher.
+    pub cipher: Option<Cipher>,
+    /// OpenPGP, S/MIME: the key.
+    pub fingerprint: Option<String>,
+}
+
+impl Plan {
+    /// Order of protection, weakest 0.
+    #[must_use]
+    pub fn strength(&self) -> u8 {
+        self.level.strength()
+    }
+
+    /// SHA-256 of what was decided, hex; the same facts under the same policy version give the same hash.
+    #[must_use]
+    pub fn sha256(&self, policy_version: u64) -> String {
+        let cipher = match self.cipher {
+            None => "",
+            Some(Cipher::Gcm) => "gcm",
+            Some(Cipher::Cbc) => "cbc",
+        };
+        let fingerprint = self.fingerprint.as_deref().unwrap_or_default();
+        let (method, level) = (self.method.as_str(), self.level.as_str());
+        sha256(
+            format!(
+                "plan\n{policy_version}\n{method}\n{level}\n{}\n{cipher}\n{fingerprint}",
+                self.rule
+            )
+            .as_bytes(),
+        )
+    }
+}
+
+/// What becomes of a delivery that is not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stop {
+    /// It ends as blocked by policy.
+    Block,
+    /// It waits for a person, as the sender asked.
+    Hold,
+    /// It ends as failed, as the sender asked.
+    Fail,
+    /// It ends without an alarm, as the sender asked.
+    Drop,
+}
+
+/// That and why nothing is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocked {
+    /// Which rule decided.
+    pub rule: &'static str,
+    /// What becomes of the delivery.
+    pub stop: Stop,
+    /// Why, for people.
+    pub reason: &'static str,
+    /// Every method, and why it was not chosen.
+    pub rejected: Vec<Rejected>,
+}
+
+/// What was decided. A blocked message has no method, so that it cannot be mistaken for one that goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes.
+    Send(Plan),
+    /// It does not.
+    Blocked(Blocked),
+}
+
+/// Decides how a message goes to a recipient. Total, and a function of its arguments alone.
+#[must_use]
+pub fn plan(message: &Message, recipient: &Recipient, policy: &Policy) -> Verdict {
+    decide::decide(message, recipient, policy)
+}
+
+#[cfg(test)]
+mod tests;

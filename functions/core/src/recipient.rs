@@ -1,0 +1,106 @@
+//! What is known of a recipient: pinned certificates, and the TLS of the mail domain.
+//!
+//! All of a recipient's facts share one version; whoever changes one bumps it in the same transaction, and a submission
+//! requires the version that its plan was made with. So a key that is removed between plan and submission is not used.
+
+pub mod domain;
+pub mod key;
+
+use sealpost_codec::address::Address;
+use sealpost_codec::{openpgp, smime};
+use serde::{Deserialize, Serialize};
+
+use crate::app::App;
+use crate::aws::table::{Expression, absent, number};
+use crate::error::Result;
+use crate::id::TenantId;
+use crate::key::Key;
+use crate::policy::{KeyFact, Recipient};
+
+use key::{Kind, RecipientKeyRow};
+
+/// The version of all that is known of a recipient.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct FactsRow {
+    pub(crate) version: u64,
+}
+
+/// What is known of a recipient, with the certificates themselves.
+pub(crate) struct Known {
+    pub(crate) facts: Recipient,
+    pub(crate) openpgp: Option<openpgp::Certificate>,
+    pub(crate) smime: Option<smime::Certificate>,
+    version: Option<u64>,
+}
+
+impl Known {
+    /// The condition under which the plan that rests on these facts may be carried out.
+    pub(crate) fn unchanged(&self) -> Expression {
+        match self.version {
+            None => absent(),
+            Some(version) => {
+                Expression::new("version = :v").with(":v", number(i64::try_from(version).unwrap_or(i64::MAX)))
+            }
+        }
+    }
+}
+
+/// Everything that a plan needs to know of a recipient, now.
+pub(crate) async fn known(app: &App, tenant: &TenantId, address: &Address) -> Result<Known> {
+    let hash = app.recipient_hash(tenant, address).await?;
+    // The version is read first: a change after it makes the submission refuse.
+    let version = app
+        .get::<FactsRow>(&Key::Facts(tenant, &hash))
+        .await?
+        .map(|row| row.version);
+    let now_s = app.clock.now_ms().div_euclid(1000);
+    let mut known = Known {
+        facts: Recipient::unknown(domain::fact(app, tenant, address.domain()).await?),
+        openpgp: None,
+        smime: None,
+        version,
+    };
+    if version.is_none() {
+        return Ok(known);
+    }
+    if let Some(row) = app
+        .get::<RecipientKeyRow>(&Key::RecipientKey(tenant, &hash, Kind::OpenPgp.as_str()))
+        .await?
+    {
+        match openpgp::Certificate::from_stored(&row.certificate, address).and_then(|c| c.check(now_s).map(|()| c)) {
+            Ok(certificate) => {
+                known.facts.openpgp = KeyFact::Usable {
+                    fingerprint: row.fingerprint,
+                    reads_gcm: false,
+                };
+                known.openpgp = Some(certificate);
+            }
+            Err(refusal) => {
+                known.facts.openpgp = KeyFact::Unusable {
+                    reason: refusal.reason().to_owned(),
+                }
+            }
+        }
+    }
+    if let Some(row) = app
+        .get::<RecipientKeyRow>(&Key::RecipientKey(tenant, &hash, Kind::Smime.as_str()))
+        .await?
+    {
+        match smime::Certificate::from_stored(&row.certificate, address).and_then(|c| c.check(now_s).map(|()| c)) {
+            Ok(certificate) => {
+                let reads_gcm = row.reads_gcm || certificate.reads_gcm();
+                known.facts.smime = KeyFact::Usable {
+                    fingerprint: row.fingerprint,
+                    reads_gcm,
+                };
+                known.smime = Some(certificate);
+            }
+            Err(refusal) => {
+                known.facts.smime = KeyFact::Unusable {
+                    reason: refusal.reason().to_owned(),
+                }
+            }
+        }
+    }
+    Ok(known)
+}

@@ -1,0 +1,23 @@
+//! The local AWS: DynamoDB by `dynoxide`, and small S3, KMS, SQS and SES services.
+//!
+//! An operation or parameter that is not implemented answers NotImplemented and names it, never a silent success. All
+//! services read one clock. Nothing in `functions/` depends on any of this.
+
+pub mod arn;
+pub mod connector;
+pub mod dynamodb;
+pub mod error;
+pub mod fault;
+pub mod iam;
+pub mod kms;
+pub(crate) mod parameters;
+pub mod s3;
+pub mod server;
+pub mod ses;
+pub mod sqs;
+pub mod store;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+pub mod wire;

@@ -1,0 +1,184 @@
+//! The wire between an SDK client and the local AWS in the same process: an HTTP client that opens no connection.
+//!
+//! What the SDK would send goes to [`Aws::dispatch`] as it is, so the SDK's own serialisation, signing and retries are the
+//! ones that run in production. Between the two sits the fault hook.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+use http::header::HOST;
+use http::{HeaderValue, Request, StatusCode};
+use http_body_util::BodyExt;
+
+use super::error::AwsError;
+use super::fault::{self, Call, Failure, Hook, Phase, Verdict};
+use super::iam::Role;
+use super::wire::{Aws, Caller, Reply, Service, Target, denied, failed, garbage};
+
+impl Aws {
+    /// The HTTP client for the SDK clients of a function with this role; `None` is the system's own, which may do
+    /// everything and is neither counted nor broken by faults.
+    #[must_use]
+    pub fn http_client(self: &Arc<Self>, role: Option<Arc<Role>>) -> SharedHttpClient {
+        SharedHttpClient::new(InProcess {
+            aws: Arc::clone(self),
+            caller: Caller { role },
+        })
+    }
+
+    /// Puts a fault hook on the wire of every function's client, or takes it away. Counting starts again at 1.
+    pub fn set_faults(&self, hook: Option<Hook>) {
+        *self.hook.write().unwrap_or_else(PoisonError::into_inner) = hook;
+        self.n_calls.store(0, Ordering::SeqCst);
+    }
+
+    /// How many calls functions' clients have made since the last [`Aws::set_faults`].
+    #[must_use]
+    pub fn n_calls(&self) -> u64 {
+        self.n_calls.load(Ordering::SeqCst)
+    }
+}
+
+#[derive(Clone)]
+struct InProcess {
+    aws: Arc<Aws>,
+    caller: Caller,
+}
+
+impl fmt::Debug for InProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InProcess")
+    }
+}
+
+impl HttpClient for InProcess {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for InProcess {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let this = self.clone();
+        HttpConnectorFuture::new(async move { this.exchange(request).await })
+    }
+}
+
+impl InProcess {
+    async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+        let request = collect(request).await?;
+        let watched = self.watch(&request);
+        if let Some(failure) = watched.as_ref().and_then(|watched| watched.ask(Phase::Before)) {
+            return failure;
+        }
+        let reply = self.aws.dispatch(&self.caller, request).await;
+        if let Some(failure) = watched.as_ref().and_then(|watched| watched.ask(Phase::After)) {
+            return failure;
+        }
+        match reply {
+            Reply::Answer(answer) => to_sdk(answer),
+            Reply::Lost => Err(broken()),
+        }
+    }
+
+    /// What the hook has to know of a call, when there is a hook and the caller is a function.
+    fn watch(&self, request: &Request<Bytes>) -> Option<Watched> {
+        let role = self.caller.role.as_ref()?;
+        let n = self.aws.n_calls.fetch_add(1, Ordering::SeqCst) + 1;
+        let hook = self.aws.hook.read().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let Target { service, operation } = Target::of(request).ok()?;
+        let call = Call {
+            service: service.as_str(),
+            operation,
+            role: role.name().to_owned(),
+            n,
+        };
+        Some(Watched { hook, service, call })
+    }
+}
+
+struct Watched {
+    hook: Hook,
+    service: Service,
+    call: Call,
+}
+
+impl Watched {
+    /// Asks the hook; answers what the caller sees when the call is to fail.
+    fn ask(&self, phase: Phase) -> Option<Result<HttpResponse, ConnectorError>> {
+        let failure = match (self.hook)(&self.call, phase) {
+            Verdict::Go => return None,
+            Verdict::Exit => {
+                let Call { operation, role, n, .. } = &self.call;
+                tracing::warn!(operation, role, n, ?phase, "killed at a call");
+                fault::kill_self()
+            }
+            Verdict::Fail(failure) => failure,
+        };
+        let refusal = |error: &AwsError| Some(to_sdk(failed(self.service, error)));
+        match failure {
+            Failure::TimedOut => Some(Err(ConnectorError::timeout(
+                "the local AWS was told to let this call time out".into(),
+            ))),
+            Failure::Reset => Some(Err(broken())),
+            Failure::Garbage => Some(to_sdk(garbage(self.service))),
+            Failure::ServerError => {
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                refusal(&AwsError::new(status, "InternalServerError", "The service failed."))
+            }
+            Failure::AccessDenied => refusal(&denied(self.service, "The role does not allow this call.")),
+            Failure::Throttled => refusal(&match self.service {
+                Service::S3 => AwsError::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "SlowDown",
+                    "Please reduce your request rate.",
+                ),
+                Service::Ses => AwsError::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "TooManyRequestsException",
+                    "Rate exceeded",
+                ),
+                _ => AwsError::bad_request("ThrottlingException", "Rate exceeded"),
+            }),
+        }
+    }
+}
+
+fn broken() -> ConnectorError {
+    ConnectorError::io("the connection broke before an answer came".into())
+}
+
+/// The request with its whole body, and with the host that an HTTP client would have set.
+async fn collect(request: HttpRequest) -> Result<Request<Bytes>, ConnectorError> {
+    let request = request
+        .try_into_http1x()
+        .map_err(|error| ConnectorError::user(error.into()))?;
+    let (mut parts, body) = request.into_parts();
+    let body = body
+        .collect()
+        .await
+        .map_err(|error| ConnectorError::user(error))?
+        .to_bytes();
+    let authority = parts
+        .uri
+        .authority()
+        .map(|authority| HeaderValue::from_str(authority.as_str()));
+    if let Some(Ok(host)) = authority {
+        parts.headers.entry(HOST).or_insert(host);
+    }
+    Ok(Request::from_parts(parts, body))
+}
+
+fn to_sdk(answer: http::Response<Bytes>) -> Result<HttpResponse, ConnectorError> {
+    let answer = answer.map(SdkBody::from);
+    HttpResponse::try_from(answer).map_err(|error| ConnectorError::other(error.into(), None))
+}

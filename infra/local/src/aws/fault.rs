@@ -1,0 +1,96 @@
+//! Where a test can break the wire between a function and the local AWS.
+//!
+//! A hook sees every call of a function's client twice, before its effect and after it, and says whether the call goes on,
+//! fails in one of the ways in which calls to AWS fail, or takes the whole process with it. Calls of clients without a role
+//! (the system's own) pass unseen, so the n-th call is the n-th call of the product.
+
+use std::process::Command;
+use std::sync::Arc;
+
+/// One call of a function's client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// `dynamodb`, `kms`, `sqs`, `ses` or `s3`.
+    pub service: &'static str,
+    /// The operation's name, such as `TransactWriteItems`.
+    pub operation: String,
+    /// The name of the function's role.
+    pub role: String,
+    /// The how-manieth call of all functions' clients this is, from 1. A retry is a call of its own.
+    pub n: u64,
+}
+
+/// When a hook is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The service has not seen the call.
+    Before,
+    /// The service has done what was asked; the caller does not know yet.
+    After,
+}
+
+/// How a call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The service asks to slow down.
+    Throttled,
+    /// The service answers 500.
+    ServerError,
+    /// No answer comes in time.
+    TimedOut,
+    /// The connection breaks.
+    Reset,
+    /// The answer is no answer: 200 with bytes that are none of the protocol's.
+    Garbage,
+    /// The caller's role does not allow the call.
+    AccessDenied,
+}
+
+/// What becomes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on.
+    Go,
+    /// It fails. In [`Phase::After`] the effect stands.
+    Fail(Failure),
+    /// The process dies at once, as by `kill -9`.
+    Exit,
+}
+
+/// Decides for every call and phase.
+pub type Hook = Arc<dyn Fn(&Call, Phase) -> Verdict + Send + Sync>;
+
+/// Kills the process at one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CrashAt {
+    /// Which call, from 1.
+    pub call: u64,
+    /// Before or after its effect.
+    pub phase: Phase,
+}
+
+impl CrashAt {
+    /// The hook that does it.
+    #[must_use]
+    pub fn hook(self) -> Hook {
+        Arc::new(move |call, phase| {
+            if call.n == self.call && phase == self.phase {
+                Verdict::Exit
+            } else {
+                Verdict::Go
+            }
+        })
+    }
+}
+
+/// Kills this process with SIGKILL, which nothing can catch and after which nothing is flushed or unwound.
+pub(crate) fn kill_self() -> ! {
+    let pid = std::process::id().to_string();
+    // Where there is no `kill`, aborting is the nearest: no destructor runs either.
+    if Command::new("kill").args(["-9", &pid]).status().is_err() {
+        std::process::abort();
+    }
+    loop {
+        std::thread::park();
+    }
+}

@@ -1,0 +1,176 @@
+//! SQS: standard queues, at least once and in no promised order.
+//!
+//! A message that is received and not deleted comes back after its visibility timeout, goes to the dead-letter queue when it was
+//! received too often, and is dropped when its retention is over; all by the system's clock. `duplicate_next` delivers
+//! a message twice, as SQS may at any time. FIFO queues and fair queues are not implemented. A queue's policy and encryption
+//! settings are recorded; the key named there is asked for of the caller's role.
+
+mod attributes;
+mod batch;
+mod message;
+mod queue;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension, Transaction, params};
+use sealpost_core::clock::Clock;
+use serde_json::Value;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::error::AwsError;
+use super::parameters::Parameters;
+use super::store::Store;
+use message::Receive;
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS queues (
+    name TEXT PRIMARY KEY, attributes TEXT NOT NULL, tags TEXT NOT NULL,
+    created_ms INTEGER NOT NULL, modified_ms INTEGER NOT NULL, purged_ms INTEGER);
+CREATE TABLE IF NOT EXISTS messages (
+    n INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT NOT NULL REFERENCES queues ON DELETE CASCADE,
+    id TEXT NOT NULL, body TEXT NOT NULL, attributes TEXT NOT NULL,
+    sent_ms INTEGER NOT NULL, visible_ms INTEGER NOT NULL, first_ms INTEGER,
+    receives INTEGER NOT NULL DEFAULT 0, receives_here INTEGER NOT NULL DEFAULT 0,
+    handle TEXT, source TEXT);
+CREATE INDEX IF NOT EXISTS messages_by_queue ON messages (queue, visible_ms);
+";
+
+/// How often a long poll looks again, since time can also be moved.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Queues.
+pub struct Sqs {
+    store: Store,
+    clock: Clock,
+    arrived: Notify,
+    duplicates: AtomicU64,
+}
+
+/// One call at work: its transaction, its time and what was asked.
+struct Call<'a> {
+    tx: &'a Transaction<'a>,
+    now_ms: i64,
+    given: Parameters,
+}
+
+impl Sqs {
+    /// Opens the service's file, or memory for `None`.
+    ///
+    /// # Errors
+    /// What SQLite answers when the file cannot be opened.
+    pub fn open(path: Option<&Path>, clock: Clock) -> rusqlite::Result<Self> {
+        Ok(Self {
+            store: Store::open(path, SCHEMA)?,
+            clock,
+            arrived: Notify::new(),
+            duplicates: AtomicU64::new(0),
+        })
+    }
+
+    /// Delivers each of the next `n` received messages twice: a second copy, with the same message id, stays on the queue and
+    /// has to be deleted by itself.
+    pub fn duplicate_next(&self, n: u64) {
+        self.duplicates.fetch_add(n, Ordering::SeqCst);
+    }
+
+    /// Answers one operation, named as in the API reference without the `AmazonSQS.` prefix.
+    ///
+    /// # Errors
+    /// What SQS answers; NotImplemented with the name of an operation, parameter or attribute that is not done here.
+    pub async fn call(&self, operation: &str, body: Value) -> Result<Value, AwsError> {
+        let given = Parameters::new("SQS", operation, body)?;
+        if operation == "ReceiveMessage" {
+            return self.receive(given).await;
+        }
+        let answer = self.store.change(|tx| {
+            let call = Call {
+                tx,
+                now_ms: self.clock.now_ms(),
+                given,
+            };
+            match operation {
+                "CreateQueue" => call.create_queue(),
+                "GetQueueUrl" => call.get_queue_url(),
+                "GetQueueAttributes" => call.get_queue_attributes(),
+                "SetQueueAttributes" => call.set_queue_attributes(),
+                "ListQueues" => call.list_queues(),
+                "DeleteQueue" => call.delete_queue(),
+                "PurgeQueue" => call.purge_queue(),
+                "TagQueue" => call.tag_queue(),
+                "UntagQueue" => call.untag_queue(),
+                "ListQueueTags" => call.list_queue_tags(),
+                "SendMessage" => call.send_message(),
+                "SendMessageBatch" => call.send_message_batch(),
+                "DeleteMessage" => call.delete_message(),
+                "DeleteMessageBatch" => call.delete_message_batch(),
+                "ChangeMessageVisibility" => call.change_message_visibility(),
+                "ChangeMessageVisibilityBatch" => call.change_message_visibility_batch(),
+                "StartMessageMoveTask" => call.start_message_move_task(),
+                other => Err(AwsError::not_implemented(&format!("SQS {other}"))),
+            }
+        })?;
+        self.arrived.notify_waiters();
+        Ok(answer)
+    }
+
+    /// The KMS key that a queue is encrypted with.
+    pub(crate) fn kms_key(&self, queue: &str) -> Option<String> {
+        let found: Result<Option<String>, AwsError> = self.store.change(|tx| {
+            let queue = queue::Queue::find(tx, queue)?;
+            Ok(queue.attributes.get("KmsMasterKeyId").cloned())
+        });
+        found.ok().flatten()
+    }
+
+    /// Receives, and waits for a first message as long as was asked.
+    async fn receive(&self, given: Parameters) -> Result<Value, AwsError> {
+        let receive = self.store.change(|tx| Receive::parse(tx, given))?;
+        let until = Instant::now() + Duration::from_secs(receive.wait_s);
+        loop {
+            let arrived = self.arrived.notified();
+            let messages = self
+                .store
+                .change(|tx| receive.run(tx, self.clock.now_ms(), || self.is_doubled()))?;
+            let left = until.saturating_duration_since(Instant::now());
+            if !messages.is_empty() || left.is_zero() {
+                return Ok(message::received(messages));
+            }
+            // Either a call that may have put a message there, or time, which the test may have moved.
+            tokio::select! {
+                () = arrived => {}
+                () = tokio::time::sleep(left.min(POLL)) => {}
+            }
+        }
+    }
+
+    /// Whether the message that is received now is one of those to deliver twice.
+    fn is_doubled(&self) -> bool {
+        self.duplicates
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+            .is_ok()
+    }
+}
+
+/// A row that may not be there.
+fn maybe<T>(result: rusqlite::Result<T>) -> Result<Option<T>, AwsError> {
+    Ok(result.optional()?)
+}
+
+/// Drops the messages of a queue whose retention is over.
+fn forget_expired(tx: &Transaction<'_>, queue: &queue::Queue, now_ms: i64) -> Result<(), AwsError> {
+    let oldest = now_ms.saturating_sub(queue.number("MessageRetentionPeriod").saturating_mul(1000));
+    tx.execute(
+        "DELETE FROM messages WHERE queue = ?1 AND sent_ms <= ?2",
+        params![queue.name, oldest],
+    )?;
+    Ok(())
+}
+
+fn invalid(message: impl Into<String>) -> AwsError {
+    AwsError::bad_request("InvalidParameterValue", message)
+}

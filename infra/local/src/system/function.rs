@@ -1,0 +1,230 @@
+//! One deployed function: its application under its own role, and an invocation as Lambda makes it.
+//!
+//! An invocation runs in a task of its own. It ends at the function's timeout wherever it stands, and a panic in it is a
+//! failure of that invocation alone, as on Lambda.
+
+use std::fmt::Write as _;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context as _, Result, bail};
+use aws_config::retry::RetryConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use lambda_runtime::{Context, LambdaEvent};
+use sealpost_core::app::App;
+use sealpost_core::clock::Clock;
+use sealpost_core::config::{self, Config};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tower::ServiceExt;
+
+use crate::aws::iam::Role;
+use crate::aws::wire::Aws;
+use crate::template::{self, REGION};
+
+/// A deployed function.
+pub(super) struct Function {
+    pub(super) declared: template::Function,
+    pub(super) app: Arc<App>,
+    pub(super) role: Arc<Role>,
+    handler: Handler,
+    clock: Clock,
+    n_running: AtomicUsize,
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<Value>> + Send>>;
+
+enum Handler {
+    Http(Router),
+    Event(Box<dyn Fn(LambdaEvent<Value>) -> Answer + Send + Sync>),
+}
+
+/// Why an invocation has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    #[error("the function ran into its timeout")]
+    TimedOut,
+    #[error("the function panicked")]
+    Panicked,
+    #[error("the function answered with an error")]
+    Error(#[source] anyhow::Error),
+}
+
+impl Function {
+    /// Builds the function as the template declares it.
+    pub(super) fn new(declared: &template::Function, aws: &Arc<Aws>) -> Result<Self> {
+        let logical = &declared.logical;
+        let statements: Vec<Value> = declared.statements.iter().map(template::Statement::to_json).collect();
+        let role =
+            Arc::new(Role::new(&declared.name, &statements).with_context(|| format!("template.yaml, {logical}"))?);
+        let lookup = |name: &str| match name {
+            // The one variable with another value than on AWS: `.test` domains have no DNS.
+            config::DOMAIN_FACTS => Some("table".to_owned()),
+            name => declared.environment.get(name).cloned(),
+        };
+        let config = Config::from_lookup(lookup).with_context(|| format!("template.yaml, {logical}"))?;
+        let sdk = sdk(aws.http_client(Some(Arc::clone(&role))));
+        let app = App::new(config, &sdk, aws.clock.clone());
+        let handler = match declared.binary.as_str() {
+            "send" => Handler::Http(send::router(Arc::clone(&app))),
+            "portal" => Handler::Http(portal::router(Arc::clone(&app))),
+            "admin" => Handler::Http(admin::router(Arc::clone(&app))),
+            "encrypt" => events(&app, encrypt::handle),
+            other => bail!("template.yaml, {logical}: the local run has no function {other}"),
+        };
+        match handler {
+            Handler::Http(_) if declared.queues.is_empty() && declared.schedules.is_empty() => {}
+            Handler::Event(_) if declared.routes.is_empty() => {}
+            _ => bail!(
+                "template.yaml, {logical}: an event of a kind that {} does not take",
+                declared.binary
+            ),
+        }
+        Ok(Self {
+            declared: declared.clone(),
+            app,
+            role,
+            handler,
+            clock: aws.clock.clone(),
+            n_running: AtomicUsize::new(0),
+        })
+    }
+
+    /// How many invocations are under way.
+    pub(super) fn n_running(&self) -> usize {
+        self.n_running.load(Ordering::SeqCst)
+    }
+
+    /// Answers an HTTP request.
+    pub(super) async fn answer(&self, mut request: Request<Body>, request_id: &str) -> Result<Response<Bytes>, Failed> {
+        let Handler::Http(router) = &self.handler else {
+            return Err(Failed::Error(anyhow::anyhow!("the function takes no HTTP requests")));
+        };
+        request.extensions_mut().insert(self.context(request_id));
+        let router = router.clone();
+        let work = async move {
+            let Ok(response) = router.oneshot(request).await;
+            let (parts, body) = response.into_parts();
+            let body = body.collect().await.context("the body of an answer broke off")?;
+            anyhow::Ok(Response::from_parts(parts, body.to_bytes()))
+        };
+        self.run(work).await
+    }
+
+    /// Hands over an event.
+    pub(super) async fn invoke(&self, payload: Value, request_id: &str) -> Result<Value, Failed> {
+        let Handler::Event(handle) = &self.handler else {
+            return Err(Failed::Error(anyhow::anyhow!("the function takes HTTP requests only")));
+        };
+        self.run(handle(LambdaEvent::new(payload, self.context(request_id))))
+            .await
+    }
+
+    fn context(&self, request_id: &str) -> Context {
+        let timeout_ms = i64::try_from(self.declared.timeout.as_millis()).unwrap_or(i64::MAX);
+        let mut context = Context::default();
+        context.request_id = request_id.to_owned();
+        context.deadline = u64::try_from(self.clock.now_ms().saturating_add(timeout_ms)).unwrap_or_default();
+        context.invoked_function_arn = format!(
+            "arn:aws:lambda:{REGION}:{}:function:{}",
+            template::ACCOUNT,
+            self.declared.name
+        );
+        context
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T, Failed> {
+        self.n_running.fetch_add(1, Ordering::SeqCst);
+        let _running = Running(&self.n_running);
+        let mut task = tokio::spawn(work);
+        // Dropping the caller must not leave an invocation behind, so the task ends with this future.
+        let _end = AbortOnDrop(task.abort_handle());
+        match tokio::time::timeout(self.declared.timeout, &mut task).await {
+            Err(_) => Err(Failed::TimedOut),
+            Ok(Err(_)) => Err(Failed::Panicked),
+            Ok(Ok(answer)) => answer.map_err(Failed::Error),
+        }
+    }
+}
+
+struct Running<'a>(&'a AtomicUsize);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A handler whose events and answers are JSON on the outside, as Lambda has them.
+fn events<E, R, F, Fut>(app: &Arc<App>, handle: F) -> Handler
+where
+    E: DeserializeOwned + Send + 'static,
+    R: Serialize + Send + 'static,
+    F: Fn(Arc<App>, LambdaEvent<E>) -> Fut + Copy + Send + Sync + 'static,
+    Fut: Future<Output = sealpost_core::error::Result<R>> + Send + 'static,
+{
+    let app = Arc::clone(app);
+    Handler::Event(Box::new(move |event| {
+        let app = Arc::clone(&app);
+        Box::pin(async move {
+            let payload = serde_json::from_value(event.payload).context("the function does not know this event")?;
+            let answer = handle(app, LambdaEvent::new(payload, event.context)).await?;
+            Ok(serde_json::to_value(answer)?)
+        })
+    }))
+}
+
+/// An SDK configuration over this HTTP client, otherwise like the one that Lambda's environment gives.
+pub(super) fn sdk(client: SharedHttpClient) -> SdkConfig {
+    // The local AWS looks at no signature, but the SDK wants something to sign with.
+    let credentials = Credentials::new("local", "local", None, None, "local");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static(REGION))
+        // An endpoint of its own makes S3 clients name buckets in the path; the connector leads every host to the local AWS.
+        .endpoint_url("http://aws.localhost")
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .retry_config(RetryConfig::standard())
+        .http_client(client)
+        .build()
+}
+
+/// A new request id, in the form that AWS gives it: a random UUID of version 4.
+pub(super) fn request_id() -> String {
+    let mut bytes: [u8; 16] = rand::random();
+    for (place, keep, set) in [(6, 0x0f, 0x40), (8, 0x3f, 0x80)] {
+        if let Some(byte) = bytes.get_mut(place) {
+            *byte = *byte & keep | set;
+        }
+    }
+    let mut text = String::with_capacity(36);
+    for (n, byte) in bytes.iter().enumerate() {
+        if matches!(n, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        // Writing into a String cannot fail.
+        write!(text, "{byte:02x}").unwrap_or_default();
+    }
+    text
+}

@@ -1,0 +1,449 @@
+//! Promise: killing the process between any two steps and starting it again loses no accepted email and sends none twice.
+//!
+//! The real program is killed at one call to AWS, before or after its effect, and started again on the same folder. A
+//! client that saw no answer repeats its request under the same idempotency key, as a client does; one that saw an answer
+//! repeats it as well, and must get the same one.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::Semaphore;
+
+use crate::lambda::target;
+
+/// How long a start, or a state that must come about, may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How many programs run at the same time.
+const AT_ONCE: usize = 2;
+/// The kinds of calls at which a kill must have been tried. `TransactWriteItems` is the acceptance under `send`, and claim,
+/// fence, record and settlement under `encrypt`.
+const KINDS: [(&str, &str); 7] = [
+    ("send", "PutObject"),
+    ("send", "TransactWriteItems"),
+    ("send", "SendMessage"),
+    ("encrypt", "TransactWriteItems"),
+    ("encrypt", "GetObject"),
+    ("encrypt", "PutObjectRetention"),
+    ("encrypt", "SendEmail"),
+];
+
+/// A folder under the build's own, gone when the test ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kill-{}-{name}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// Another folder with the same files.
+    fn copy(&self, name: &str) -> Self {
+        let copy = Self::new(name);
+        copy_files(&self.0, &copy.0);
+        copy
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("{} was not removed: {error}", self.0.display());
+        }
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            fs::create_dir_all(&target).unwrap();
+            copy_files(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+/// The program, started.
+struct Program {
+    child: Child,
+    api: String,
+    mailbox: String,
+    api_key: String,
+    http: reqwest::Client,
+    log: PathBuf,
+}
+
+impl Program {
+    async fn start(folder: &Folder, crash_at: Option<&str>) -> Self {
+        let program = target().join("sealpost");
+        assert!(
+            program.exists(),
+            "{} is missing; use tests/run, which builds it",
+            program.display()
+        );
+        let log = folder
+            .0
+            .join(if crash_at.is_some() { "first.log" } else { "second.log" });
+        let mut command = Command::new(program);
+        command.args(["up", "--json", "--data"]).arg(&folder.0);
+        for listener in ["--api", "--portal", "--mailbox", "--aws"] {
+            command.args([listener, "127.0.0.1:0"]);
+        }
+        if let Some(crash_at) = crash_at {
+            command.args(["--crash-at", crash_at]);
+        }
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log).unwrap())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        tokio::time::timeout(PATIENCE, out.read_line(&mut line))
+            .await
+            .expect("it starts")
+            .unwrap();
+        // A sweep may make the fatal call before anything is printed to the end.
+        let ready: Value = serde_json::from_str(&line).unwrap_or_default();
+        let text = |name: &str| ready[name].as_str().unwrap_or_default().to_owned();
+        let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+        Self {
+            child,
+            api: text("api"),
+            mailbox: text("mailbox"),
+            api_key: text("api_key"),
+            http,
+            log,
+        }
+    }
+
+    async fn call(&self, method: reqwest::Method, path: &str, body: Option<&Value>, key: &str) -> Option<(u16, Value)> {
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.api))
+            .bearer_auth(&self.api_key);
+        if let Some(body) = body {
+            request = request.header("idempotency-key", key).body(body.to_string());
+            request = request.header("content-type", "application/json");
+        }
+        let answer = request.send().await.ok()?;
+        let status = answer.status().as_u16();
+        Some((status, serde_json::from_slice(&answer.bytes().await.ok()?).ok()?))
+    }
+
+    /// The ids in the answer to a request that was accepted; `None` when no such answer came.
+    async fn send(&self, path: &str, body: &Value, key: &str) -> Option<Vec<String>> {
+        let (status, answer) = self.call(reqwest::Method::POST, path, Some(body), key).await?;
+        let one = [answer.clone()];
+        let accepted = answer["data"].as_array().map_or(&one[..], Vec::as_slice);
+        let ids = accepted
+            .iter()
+            .map(|email| email["id"].as_str().unwrap_or_default().to_owned());
+        (status == 200).then(|| ids.collect())
+    }
+
+    async fn advance(&self, by: &str) {
+        let url = format!("{}/clock", self.mailbox);
+        let moved = self
+            .http
+            .post(url)
+            .body(json!({ "advance": by }).to_string())
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(moved.status(), 200);
+    }
+
+    /// How many mails SES was ever handed for an address.
+    async fn n_mails(&self, address: &str) -> usize {
+        let url = format!("{}/messages?to={address}", self.mailbox);
+        let list = self.http.get(url).send().await.unwrap().bytes().await.unwrap();
+        let list: Value = serde_json::from_slice(&list).unwrap();
+        list["data"].as_array().unwrap().len()
+    }
+
+    /// Waits for the program to die, and answers at which call it did: role, operation and phase.
+    async fn death(&mut self, within: Duration) -> Option<(String, String, String)> {
+        let ended = tokio::time::timeout(within, self.child.wait()).await.ok()?;
+        ended.unwrap();
+        let log = fs::read_to_string(&self.log).unwrap();
+        let plain: String = log.replace('\u{1b}', "");
+        let line = plain.lines().find(|line| line.contains("killed at a call"));
+        let line = line.unwrap_or_else(|| panic!("it ended in another way:\n{log}"));
+        let known = |name: &str, values: &[&str]| {
+            let value = values.iter().find(|value| line.contains(*value));
+            (*value.unwrap_or_else(|| panic!("no {name} in {line}"))).to_owned()
+        };
+        let role = known(
+            "role",
+            &["sealpost-send", "sealpost-encrypt", "SendFunction", "EncryptFunction"],
+        );
+        let role = if role.to_ascii_lowercase().contains("send") {
+            "send"
+        } else {
+            "encrypt"
+        };
+        let operations = [
+            "TransactWriteItems",
+            "PutObjectRetention",
+            "PutObject",
+            "SendMessageBatch",
+            "SendMessage",
+            "SendEmail",
+            "GetObject",
+            "GetItem",
+            "Query",
+            "Decrypt",
+            "GenerateDataKey",
+            "Sign",
+        ];
+        let operation = known("operation", &operations).replace("SendMessageBatch", "SendMessage");
+        Some((role.to_owned(), operation, known("phase", &["Before", "After"])))
+    }
+}
+
+/// What a client sends: one email to four recipients who get it in different ways, and a batch of two.
+fn requests() -> [(&'static str, Value, &'static str); 2] {
+    let email = |to: Value| json!({ "from": "care@clinic.test", "to": to, "subject": "Your results", "text": "They are fine." });
+    [
+        (
+            "/emails",
+            email(json!([
+                "a@clinic2.test",
+                "b@no-tls.test",
+                "c@mta-sts.test",
+                "d@patient.test"
+            ])),
+            "one",
+        ),
+        (
+            "/emails/batch",
+            json!([email(json!("e@patient.test")), email(json!("f@clinic2.test"))]),
+            "two",
+        ),
+    ]
+}
+
+/// What became of one run.
+struct Outcome {
+    killed: Option<(String, String, String)>,
+    n_sent: usize,
+    n_held: usize,
+}
+
+/// Runs, kills, starts again, repeats, waits, and looks.
+async fn run(seeded: &Folder, at: &str) -> Outcome {
+    let folder = seeded.copy(&at.replace(':', "-"));
+    let mut first = Program::start(&folder, Some(at)).await;
+    let mut answers = BTreeMap::new();
+    for (path, body, key) in requests() {
+        answers.insert(key, first.send(path, &body, key).await);
+    }
+    let killed = first.death(Duration::from_secs(3)).await;
+    if killed.is_none() {
+        first.child.kill().await.unwrap();
+    }
+    let second = again(&folder).await;
+    let mut emails = Vec::new();
+    for (path, body, key) in requests() {
+        let ids = accepted(&second, path, &body, key).await;
+        if let Some(Some(first)) = answers.get(key) {
+            assert_eq!(*first, ids, "{at}: a repetition gets another answer");
+        }
+        emails.extend(ids);
+    }
+    // Leases end, deadlines pass, and the sweep runs in between.
+    for by in ["PT2M", "PT2M", "PT11M", "PT2M"] {
+        second.advance(by).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let (mut n_sent, mut n_held) = (0, 0);
+    for id in emails {
+        for recipient in settled(&second, &id, at).await {
+            let address = recipient["address"].as_str().unwrap();
+            let n_mails = second.n_mails(address).await;
+            match recipient["status"].as_str().unwrap() {
+                "sent" => {
+                    assert_eq!(
+                        n_mails, 1,
+                        "{at}: {killed:?}: {address} was sent, and SES has {n_mails} mails"
+                    );
+                    n_sent += 1;
+                }
+                "held" => {
+                    assert!(
+                        n_mails <= 1,
+                        "{at}: {killed:?}: {address} is held, and SES has {n_mails} mails"
+                    );
+                    n_held += 1;
+                }
+                other => panic!("{at}: {killed:?}: {address} is {other}: {recipient}"),
+            }
+        }
+    }
+    assert_eq!(n_sent + n_held, 6, "{at}: {killed:?}: a recipient is missing");
+    if let Some((role, operation, phase)) = &killed
+        && role == "send"
+        && answers["one"].is_none()
+        && (operation, phase.as_str()) != (&"SendMessage".to_owned(), "After")
+    {
+        assert_eq!(
+            n_held, 0,
+            "{at}: nothing was on its way when it was killed, and something is in doubt"
+        );
+    }
+    Outcome { killed, n_sent, n_held }
+}
+
+async fn again(folder: &Folder) -> Program {
+    let program = Program::start(folder, None).await;
+    assert!(
+        !program.api.is_empty(),
+        "it does not start again:\n{}",
+        fs::read_to_string(&program.log).unwrap()
+    );
+    program
+}
+
+/// Repeats a request until it is accepted, as a client does. A batch that was cut off keeps its key for two minutes.
+async fn accepted(program: &Program, path: &str, body: &Value, key: &str) -> Vec<String> {
+    for _ in 0..5 {
+        if let Some(ids) = program.send(path, body, key).await {
+            return ids;
+        }
+        program.advance("PT1M").await;
+    }
+    panic!(
+        "{path} is not accepted: {:?}",
+        program.call(reqwest::Method::POST, path, Some(body), key).await
+    )
+}
+
+async fn settled(program: &Program, id: &str, at: &str) -> Vec<Value> {
+    let mut email = Value::Null;
+    for n in 0..100 {
+        let answer = program
+            .call(reqwest::Method::GET, &format!("/emails/{id}"), None, "")
+            .await;
+        let (status, read) = answer.unwrap();
+        assert_eq!(status, 200, "{at}: {id} is gone: {read}");
+        email = read;
+        let recipients = email["recipients"].as_array().unwrap();
+        if recipients
+            .iter()
+            .all(|r| !matches!(r["status"].as_str(), Some("queued" | "sending")))
+        {
+            return recipients.clone();
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if n % 20 == 19 {
+            program.advance("PT2M").await;
+        }
+    }
+    panic!(
+        "{at}: {id} is never settled: {email}\n{}",
+        fs::read_to_string(&program.log).unwrap()
+    )
+}
+
+/// A folder with the demo's tenant and what is known of one domain, from which every run starts.
+async fn seeded() -> Folder {
+    let folder = Folder::new("seeded");
+    let mut program = again(&folder).await;
+    let path = "/recipient-domains/no-tls.test";
+    let put = program
+        .call(reqwest::Method::PUT, path, Some(&json!({ "tls": "fails" })), "domain")
+        .await;
+    assert_eq!(put.unwrap().0, 200);
+    program.child.kill().await.unwrap();
+    folder
+}
+
+/// Calls at which the program is killed; a run without a kill makes about 118. Those of the acceptances come first, one
+/// after the other; deliveries run at the same time, so that which of them makes the n-th call differs between runs.
+fn points() -> Vec<u64> {
+    (1..=40).step_by(2).chain((41..=116).step_by(3)).collect()
+}
+
+/// What is tried where a kind of call was missed: deliveries are under way at these.
+fn more_points() -> Vec<u64> {
+    (42..=108).step_by(3).chain((43..=109).step_by(3)).chain((40..=109).step_by(3)).collect()
+}
+
+/// What all runs together came to.
+#[derive(Default)]
+struct Total {
+    n_points: usize,
+    n_killed: usize,
+    n_sent: usize,
+    n_held: usize,
+    tried: BTreeMap<(String, String), usize>,
+}
+
+impl Total {
+    async fn run(&mut self, seeded: &Arc<Folder>, points: &[u64]) {
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        let mut runs = tokio::task::JoinSet::new();
+        for at in points
+            .iter()
+            .flat_map(|n| ["before", "after"].map(|phase| format!("{n}:{phase}")))
+        {
+            let (seeded, places) = (Arc::clone(seeded), Arc::clone(&places));
+            runs.spawn(async move {
+                let _place = places.acquire().await.unwrap();
+                run(&seeded, &at).await
+            });
+        }
+        while let Some(done) = runs.join_next().await {
+            let outcome = done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+            self.n_points += 1;
+            self.n_sent += outcome.n_sent;
+            self.n_held += outcome.n_held;
+            if let Some((role, operation, _)) = outcome.killed {
+                self.n_killed += 1;
+                *self.tried.entry((role, operation)).or_default() += 1;
+            }
+        }
+    }
+
+    /// A kind of call at which no kill was tried yet.
+    fn missed(&self) -> Option<(&str, &str)> {
+        let is_tried =
+            |(role, operation): &(&str, &str)| self.tried.contains_key(&((*role).to_owned(), (*operation).to_owned()));
+        KINDS.into_iter().find(|kind| !is_tried(kind))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_at_any_step_loses_nothing_and_sends_nothing_twice() {
+    let seeded = Arc::new(seeded().await);
+    let mut total = Total::default();
+    total.run(&seeded, &points()).await;
+    for more in more_points().chunks(2) {
+        if total.missed().is_some() {
+            total.run(&seeded, more).await;
+        }
+    }
+    let Total {
+        n_points,
+        n_killed,
+        n_sent,
+        n_held,
+        tried,
+    } = &total;
+    println!("{n_points} points, {n_killed} kills, {n_sent} sent, {n_held} held; {tried:?}");
+    assert!(*n_killed >= 60, "only {n_killed} runs were killed");
+    assert_eq!(total.missed(), None, "{tried:?}");
+}

@@ -1,0 +1,280 @@
+//! Promise: each function's role has what the function uses and nothing else.
+//!
+//! One scenario goes through every route and every path that makes a call to AWS. After it no call was refused, and every
+//! grant of every role was needed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Method;
+use sealpost_core::actor::Actor;
+use sealpost_core::tenant::{self, NewTenant};
+use sealpost_local::aws::fault::{Call, Failure, Phase, Verdict};
+use sealpost_local::demo::{self, Seed};
+use serde_json::{Value, json};
+
+use crate::system::{Running, base64};
+
+/// What is needed on AWS and not here: Lambda requires it of a role when it sets up the poller of a queue (Lambda developer
+/// guide, "Configuring permissions" of SQS event sources).
+const ELSEWHERE: [(&str, &str); 1] = [("encrypt", "sqs:GetQueueAttributes")];
+const FUNCTIONS: [&str; 4] = ["send", "encrypt", "portal", "admin"];
+
+fn email(to: &str) -> Value {
+    json!({ "from": "care@clinic.test", "to": to, "subject": "Your results", "text": "They are fine." })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_role_allows_what_its_function_does_and_nothing_else() {
+    let running = Running::start().await;
+    tenants(&running).await;
+    administration(&running).await;
+    sending(&running).await;
+    deliveries(&running).await;
+    a_lost_ticket(&running).await;
+    a_refusal_by_ses(&running).await;
+    portal(&running).await;
+    // The keys of a new month are made by whoever needs them first.
+    running.system.advance(Duration::from_secs(40 * 86_400)).unwrap();
+    deliveries(&running).await;
+    portal(&running).await;
+    administration(&running).await;
+    assert!(running.system.settled(Duration::from_secs(20)).await.unwrap());
+    let mut wrong = Vec::new();
+    for function in FUNCTIONS {
+        let role = running.system.role(function).unwrap();
+        wrong.extend(
+            role.refused()
+                .into_iter()
+                .map(|(action, on)| format!("{function} lacks {action} on {on}")),
+        );
+        let unused = role
+            .unused()
+            .into_iter()
+            .filter(|(action, _)| !ELSEWHERE.contains(&(function, action)));
+        wrong.extend(unused.map(|(action, on)| format!("{function} does not need {action} on {on}")));
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// A second tenant, since the demo's is made before the scenario begins.
+async fn tenants(running: &Running) {
+    let ses = aws_sdk_sesv2::Client::new(&running.system.sdk());
+    ses.create_email_identity()
+        .email_identity("practice.test")
+        .send()
+        .await
+        .unwrap();
+    let new = NewTenant {
+        name: "Practice".to_owned(),
+        domain: "practice.test".to_owned(),
+        care_address: "Practice <care@practice.test>".to_owned(),
+    };
+    tenant::create(&running.system.app("admin").unwrap(), &Actor::Operator, new)
+        .await
+        .unwrap();
+}
+
+/// Every route of `admin` that a caller reaches with a key; pinned keys come with [`deliveries`].
+async fn administration(running: &Running) {
+    let expect = async |method: Method, path: &str, body: Option<Value>, expected: u16| {
+        let body = body.map(|body| body.to_string().into_bytes());
+        let (status, answer) = running.call(method, path, body, &[]).await;
+        assert_eq!(status, expected, "{path}: {answer}");
+        answer
+    };
+    expect(Method::GET, "/openapi.json", None, 200).await;
+    let key = expect(Method::POST, "/api-keys", Some(json!({ "name": "one" })), 201).await;
+    expect(Method::GET, "/api-keys", None, 200).await;
+    expect(
+        Method::DELETE,
+        &format!("/api-keys/{}", key["id"].as_str().unwrap()),
+        None,
+        200,
+    )
+    .await;
+    let mut policy = expect(Method::GET, "/policies", None, 200).await;
+    let version = policy["version"].clone();
+    if let Some(fields) = policy.as_object_mut() {
+        fields.remove("object");
+    }
+    let put = running
+        .call(Method::PUT, "/policies", Some(policy.to_string().into_bytes()), &[])
+        .await;
+    assert_eq!(put.0, 200, "{version}: {}", put.1);
+    // The first look-up of an address makes the key under which addresses are hashed.
+    expect(Method::GET, "/recipients/nobody@patient.test/keys", None, 200).await;
+    let domain = "/recipient-domains/old.test";
+    expect(Method::PUT, domain, Some(json!({ "tls": "fails" })), 200).await;
+    expect(Method::GET, domain, None, 200).await;
+    expect(Method::DELETE, domain, None, 200).await;
+}
+
+/// Every route of `send`.
+async fn sending(running: &Running) {
+    for _ in 0..2 {
+        let headers = [("idempotency-key", "one")];
+        let body = email("pat@patient.test").to_string().into_bytes();
+        let (status, answer) = running.call(Method::POST, "/emails", Some(body), &headers).await;
+        assert_eq!(status, 200, "{answer}");
+        let headers = [("idempotency-key", "two")];
+        let body = json!([email("pat@patient.test"), email("pet@patient.test")])
+            .to_string()
+            .into_bytes();
+        let (status, answer) = running.call(Method::POST, "/emails/batch", Some(body), &headers).await;
+        assert_eq!(status, 200, "{answer}");
+        running.settled(answer["data"][1]["id"].as_str().unwrap()).await;
+    }
+    assert_eq!(running.get("/emails?limit=2").await.0, 200);
+    // A domain that nobody asked about yet.
+    let (status, plan) = running.post("/encryption/plan", &email("pat@unseen.test")).await;
+    assert_eq!(status, 200, "{plan}");
+}
+
+/// The demo: keys are pinned, listed and removed, and an email goes by each of the four ways.
+async fn deliveries(running: &Running) {
+    let seed = Seed {
+        api_key: running.api_key.clone(),
+        is_new: true,
+    };
+    let rows = demo::send(&running.system, &seed).await.unwrap();
+    for method in ["openpgp", "smime", "tls", "portal"] {
+        assert!(
+            rows.iter().any(|row| row.method == method && row.state == "sent"),
+            "nothing went by {method}"
+        );
+    }
+}
+
+/// The queue takes no ticket, so that the sweep has to.
+async fn a_lost_ticket(running: &Running) {
+    let lose = |call: &Call, phase: Phase| match (call.operation.as_str(), phase) {
+        ("SendMessage" | "SendMessageBatch", Phase::Before) => Verdict::Fail(Failure::ServerError),
+        _ => Verdict::Go,
+    };
+    running.system.aws.set_faults(Some(Arc::new(lose)));
+    let id = running.send(&email("lost@patient.test")).await;
+    running.system.aws.set_faults(None);
+    running.system.advance(Duration::from_secs(150)).unwrap();
+    assert_eq!(running.settled(&id).await["recipients"][0]["status"], "sent");
+}
+
+/// SES asks to come again later; the next attempt finds the sealed bytes of the first.
+async fn a_refusal_by_ses(running: &Running) {
+    let throttle = |call: &Call, phase: Phase| match (call.operation.as_str(), phase) {
+        ("SendEmail", Phase::Before) => Verdict::Fail(Failure::Throttled),
+        _ => Verdict::Go,
+    };
+    running.system.aws.set_faults(Some(Arc::new(throttle)));
+    let id = running.send(&email("rosa@keys.test")).await;
+    for _ in 0..200 {
+        let events = running.get(&format!("/emails/{id}")).await.1["recipients"][0]["events"].to_string();
+        if events.contains("postponed") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    running.system.aws.set_faults(None);
+    for _ in 0..4 {
+        running.system.advance(Duration::from_secs(60)).unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(running.settled(&id).await["recipients"][0]["status"], "sent");
+}
+
+/// Every route of `portal`, as a patient goes through them.
+async fn portal(running: &Running) {
+    let address = format!("pia{}@no-tls.test", running.system.clock().now_ms());
+    let mut message = email(&address);
+    message["attachments"] = json!([{ "filename": "plan.txt", "content": base64(b"Rest.") }]);
+    running.settled(&running.send(&message).await).await;
+    let notice = text(&running.mails(&address).await[0]);
+    let link = notice
+        .split_whitespace()
+        .find(|word| word.contains("/m/"))
+        .unwrap_or_else(|| panic!("{notice}"));
+    let link = &link[link.find("http").unwrap()..];
+    let origin = format!("http://{}", running.system.portal);
+    let mut patient = Patient {
+        http: reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap(),
+        cookies: Vec::new(),
+    };
+    patient.go(Method::GET, &format!("{origin}/"), "", 200).await;
+    patient
+        .go(Method::GET, &format!("{origin}/assets/portal.css"), "", 200)
+        .await;
+    patient.go(Method::GET, link, "", 200).await;
+    patient.go(Method::POST, &format!("{link}/code"), "", 303).await;
+    let mails = running.mails(&address).await;
+    assert_eq!(mails.len(), 2, "a notice and a code");
+    let mail = text(&mails[1]);
+    let code = mail.split(|c: char| !c.is_ascii_digit() && c != ' ').map(str::trim);
+    let code = code
+        .map(|part| part.replace(' ', ""))
+        .find(|part| part.len() == 8)
+        .unwrap_or_else(|| panic!("{mail}"));
+    let wrong = if code == "00000000" { "00000001" } else { "00000000" };
+    patient
+        .go(Method::POST, &format!("{link}/open"), &format!("code={wrong}"), 422)
+        .await;
+    patient
+        .go(Method::POST, &format!("{link}/open"), &format!("code={code}"), 303)
+        .await;
+    assert!(
+        patient
+            .go(Method::GET, &format!("{link}/message"), "", 200)
+            .await
+            .contains("They are fine.")
+    );
+    patient.go(Method::GET, &format!("{link}/body"), "", 200).await;
+    assert_eq!(
+        patient.go(Method::GET, &format!("{link}/attachments/1"), "", 200).await,
+        "Rest."
+    );
+    patient.go(Method::POST, &format!("{link}/leave"), "", 303).await;
+}
+
+/// The first text part of a mail.
+fn text(mail: &[u8]) -> String {
+    let parsed = mail_parser::MessageParser::default().parse(mail).unwrap();
+    parsed.body_text(0).unwrap().into_owned()
+}
+
+/// A browser.
+struct Patient {
+    http: reqwest::Client,
+    cookies: Vec<(String, String)>,
+}
+
+impl Patient {
+    async fn go(&mut self, method: Method, url: &str, form: &str, expected: u16) -> String {
+        let cookies: Vec<String> = self
+            .cookies
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let mut request = self
+            .http
+            .request(method.clone(), url)
+            .header("cookie", cookies.join("; "));
+        if method == Method::POST {
+            request = request
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(form.to_owned());
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        for cookie in answer.headers().get_all("set-cookie") {
+            let pair = cookie.to_str().unwrap().split(';').next().unwrap();
+            let (name, value) = pair.split_once('=').unwrap();
+            self.cookies.retain(|(known, _)| known != name);
+            self.cookies.push((name.to_owned(), value.to_owned()));
+        }
+        let body = String::from_utf8_lossy(&answer.bytes().await.unwrap()).into_owned();
+        assert_eq!(status, expected, "{url}: {body}");
+        body
+    }
+}
