@@ -379,7 +379,11 @@ fn points() -> Vec<u64> {
 
 /// What is tried where a kind of call was missed: deliveries are under way at these.
 fn more_points() -> Vec<u64> {
-    (42..=108).step_by(3).chain((43..=109).step_by(3)).chain((40..=109).step_by(3)).collect()
+    (42..=108)
+        .step_by(3)
+        .chain((43..=109).step_by(3))
+        .chain((40..=109).step_by(3))
+        .collect()
 }
 
 /// What all runs together came to.

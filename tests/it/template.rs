@@ -85,7 +85,8 @@ fn every_variable_is_a_constant_and_the_reverse() {
 #[test]
 fn every_route_in_the_code_is_in_the_template_and_the_reverse() {
     let template = template();
-    let in_code: [(&str, &str, &[(&str, &str)]); 3] = [
+    type Routes<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+    let in_code: [Routes<'_>; 3] = [
         ("send", "CallersApi", &send::ROUTES),
         ("admin", "CallersApi", &admin::ROUTES),
         ("portal", "PortalApi", &portal::ROUTES),

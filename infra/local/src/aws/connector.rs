@@ -163,11 +163,7 @@ async fn collect(request: HttpRequest) -> Result<Request<Bytes>, ConnectorError>
         .try_into_http1x()
         .map_err(|error| ConnectorError::user(error.into()))?;
     let (mut parts, body) = request.into_parts();
-    let body = body
-        .collect()
-        .await
-        .map_err(|error| ConnectorError::user(error))?
-        .to_bytes();
+    let body = body.collect().await.map_err(ConnectorError::user)?.to_bytes();
     let authority = parts
         .uri
         .authority()

@@ -250,7 +250,7 @@ fn row(recipient: &Value) -> Row {
         .flatten()
     {
         let reason = rejected.get("reason").and_then(Value::as_str).unwrap_or_default();
-        if reason.contains(" on file ") && text("level") != "E" {
+        if reason.contains(" on file ") && !reason.starts_with("a key") && text("level") != "E" {
             let method = rejected.get("method").and_then(Value::as_str).unwrap_or_default();
             why = format!("{why} ({method}: {reason})");
         }

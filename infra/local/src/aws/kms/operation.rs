@@ -83,7 +83,7 @@ impl Call<'_> {
 
     pub(super) fn sign(mut self) -> Result<Value, AwsError> {
         let key = self.key("KeyId")?.usable("SIGN_VERIFY", "Sign")?;
-        let (message, is_digest, algorithm) = self.to_sign(&key)?;
+        let (message, is_digest, algorithm) = self.message_to_sign(&key)?;
         self.given.finish()?;
         let signature = material::sign(key.spec, &key.material, wrap(&message, is_digest))?;
         Ok(json!({ "KeyId": key.arn(), "Signature": Blob(signature), "SigningAlgorithm": algorithm }))
@@ -91,7 +91,7 @@ impl Call<'_> {
 
     pub(super) fn verify(mut self) -> Result<Value, AwsError> {
         let key = self.key("KeyId")?.usable("SIGN_VERIFY", "Verify")?;
-        let (message, is_digest, algorithm) = self.to_sign(&key)?;
+        let (message, is_digest, algorithm) = self.message_to_sign(&key)?;
         let Blob(signature) = self.given.required("Signature")?;
         self.given.finish()?;
         if !material::verifies(key.spec, &key.material, wrap(&message, is_digest), &signature)? {
@@ -123,7 +123,7 @@ impl Call<'_> {
 
     pub(super) fn generate_mac(mut self) -> Result<Value, AwsError> {
         let key = self.key("KeyId")?.usable("GENERATE_VERIFY_MAC", "GenerateMac")?;
-        let (message, algorithm) = self.to_mac(&key)?;
+        let (message, algorithm) = self.message_for_mac(&key)?;
         self.given.finish()?;
         Ok(json!({
             "KeyId": key.arn(), "Mac": Blob(material::mac(&key.material, &message)), "MacAlgorithm": algorithm
@@ -132,7 +132,7 @@ impl Call<'_> {
 
     pub(super) fn verify_mac(mut self) -> Result<Value, AwsError> {
         let key = self.key("KeyId")?.usable("GENERATE_VERIFY_MAC", "VerifyMac")?;
-        let (message, algorithm) = self.to_mac(&key)?;
+        let (message, algorithm) = self.message_for_mac(&key)?;
         let Blob(mac) = self.given.required("Mac")?;
         self.given.finish()?;
         if !material::mac_verifies(&key.material, &message, &mac) {
@@ -176,7 +176,7 @@ impl Call<'_> {
     }
 
     /// The message, whether it is a digest, and the algorithm, which has to be the key's.
-    fn to_sign(&mut self, key: &Key) -> Result<(Vec<u8>, bool, String), AwsError> {
+    fn message_to_sign(&mut self, key: &Key) -> Result<(Vec<u8>, bool, String), AwsError> {
         let Blob(message) = self.given.required("Message")?;
         let kind: Option<String> = self.given.optional("MessageType")?;
         let algorithm = self.algorithm("SigningAlgorithm", key)?;
@@ -195,7 +195,7 @@ impl Call<'_> {
         Ok((limited(message, "Message")?, is_digest, algorithm))
     }
 
-    fn to_mac(&mut self, key: &Key) -> Result<(Vec<u8>, String), AwsError> {
+    fn message_for_mac(&mut self, key: &Key) -> Result<(Vec<u8>, String), AwsError> {
         let Blob(message) = self.given.required("Message")?;
         let algorithm = self.algorithm("MacAlgorithm", key)?;
         Ok((limited(message, "Message")?, algorithm))

@@ -261,8 +261,9 @@ mod tests {
         };
         let ses = signed("ses");
         let s3 = signed("s3");
+        type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], Service, &'a str);
         #[rustfmt::skip]
-        let cases: &[(&str, &str, &[(&str, &str)], Service, &str)] = &[
+        let cases: &[Case<'_>] = &[
             ("POST", "http://x/", &[("x-amz-target", "DynamoDB_20120810.PutItem")], Service::Dynamodb, "PutItem"),
             ("POST", "http://x/", &[("x-amz-target", "TrentService.Encrypt")], Service::Kms, "Encrypt"),
             ("POST", "http://x/", &[("x-amz-target", "AmazonSQS.SendMessage")], Service::Sqs, "SendMessage"),
