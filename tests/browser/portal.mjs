@@ -87,7 +87,7 @@ const strays = [];
 const consoleLines = [];
 const lacking = new Set();
 const HEADERS = ["content-security-policy", "cache-control", "referrer-policy", "x-content-type-options",
-  "permissions-policy", "cross-origin-opener-policy"];
+  "permissions-policy", "cross-origin-opener-policy", "strict-transport-security"];
 async function watched(browser, options) {
   const context = await browser.newContext({ acceptDownloads: true, ...options });
   context.on("request", (request) => {
@@ -95,7 +95,8 @@ async function watched(browser, options) {
     if (url.origin !== new URL(portal).origin && url.protocol !== "data:") strays.push(url.origin);
   });
   context.on("response", (response) => {
-    if (response.url().startsWith("data:")) return;
+    // What comes from the browser's cache has lost some headers; files are looked at below.
+    if (response.url().startsWith("data:") || response.url().includes("/assets/")) return;
     for (const name of HEADERS) if (!response.headers()[name]) lacking.add(`${name} at ${response.status()}`);
   });
   context.on("page", (page) => {
@@ -318,14 +319,15 @@ try {
     await guessing.getByRole("button", { name: "Open the message" }).click();
   }
   check("five wrong codes lock the message", (await guessing.locator("h1").textContent()).includes("locked"));
-  check("and tell until when", /60 minutes, after \d+:\d\d [AP]M \(UTC\)/.test(await guessing.locator("main").textContent()));
+  check("and tell until when", /60 minutes, after \d+:\d\d [AP]M UTC/.test(await guessing.locator("main").textContent()));
   await audit(guessing, "locked");
+  await guessing.emulateMedia({ colorScheme: "dark" });
+  await audit(guessing, "locked in the dark");
   const late = await guessing.request.post(`${secondLink}/open`, { form: { code: secondCode }, maxRedirects: 0 });
   check("the right code does not open a locked message", late.status() === 429);
   const more = await guessing.request.post(`${secondLink}/code`, { maxRedirects: 0 });
   check("nor is a new code sent", more.status() === 429 && (await mails(second)).length === 2);
 
-  // Too many codes.
   const third = `robin-${randomBytes(4).toString("hex")}@no-tls.test`;
   const knownThird = new Set();
   await send(third, "A third message", "<p>Texto</p>");
@@ -354,6 +356,36 @@ try {
   check("a sixth code within the hour has to wait", (await page3.getByRole("alert").textContent()).includes("demasiados códigos"));
   await audit(page3, "esperar");
 
+  // Time: the session ends, then the message.
+  const fourth = `robin-${randomBytes(4).toString("hex")}@no-tls.test`;
+  const knownFourth = new Set();
+  await send(fourth, "A fourth message", "<p>Text</p>");
+  const fourthLink = linkOf(await newMail(fourth, knownFourth));
+  const slow = await watched(browser, DESK);
+  const slowPage = await slow.newPage();
+  await slowPage.goto(fourthLink);
+  await slowPage.getByRole("button", { name: "Send me a code" }).click();
+  await slowPage.waitForURL(/step=sent/);
+  await slowPage.getByLabel("One-time code", { exact: true }).fill(codeOf(await newMail(fourth, knownFourth)));
+  await slowPage.keyboard.press("Enter");
+  await slowPage.waitForURL(/\/message$/);
+  const opened = await slowPage.reload();
+  const refresh = Number(opened.headers().refresh?.split(";")[0]);
+  check("the page closes itself when the session ends", refresh > 600 && refresh <= 901, String(refresh));
+  await slowPage.goto(fourthLink);
+  check("the link leads to the message while the session is open", slowPage.url().endsWith("/message"));
+  const advance = (by) => fetch(`${mailbox}/clock`, {
+    method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ advance: by }),
+  });
+  await advance("PT15M");
+  await slowPage.reload();
+  check("a session of 15 minutes is over then", slowPage.url().includes("step=over") && !(await slowPage.content()).includes("fourth"));
+  await advance("P31D");
+  const expired = await fetch(fourthLink);
+  const never = await fetch(unknown);
+  check("an expired link answers like an unknown one",
+    expired.status === 404 && sha256(await expired.text()) === sha256(await never.text()));
+
   // The pages without a message.
   const desk2 = await watched(browser, DESK);
   const plainPage = await desk2.newPage();
@@ -363,14 +395,15 @@ try {
   check("a wrong link has a page", (await plainPage.locator("h1").textContent()).includes("does not work"));
   await audit(plainPage, "wrong link");
   await plainPage.emulateMedia({ colorScheme: "dark" });
-  await plainPage.goto(secondLink);
-  await audit(plainPage, "locked in the dark");
+  await audit(plainPage, "wrong link in the dark");
   await plainPage.keyboard.press("Tab");
   check("the first stop of the keyboard skips to the content", (await plainPage.evaluate(() => document.activeElement.className)) === "skip");
 
   check("no request left the portal", strays.length === 0, strays.join(", "));
-  // Chromium does not always show this one of an answer that came without TLS.
-  check("browsers are told to come by TLS", (await fetch(portal)).headers.has("strict-transport-security"));
+  for (const name of ["portal.css", "icon.svg"]) {
+    const response = await fetch(`${portal}/assets/${name}`);
+    check(`${name} has its headers`, response.ok && HEADERS.every((header) => response.headers.get(header)));
+  }
   check("every answer has its headers", lacking.size === 0, [...lacking].join(", "));
   check("the link's secret stays out of the pages of wrong links", !answers.join().includes(token));
 } catch (error) {

@@ -119,8 +119,8 @@ impl FrameSize {
     /// Judged by the lines that the text takes on a phone, and the pictures.
     pub(crate) fn of(text: &str, has_pictures: bool) -> Self {
         let n_lines: usize = text.lines().map(|line| line.chars().count().div_ceil(42).max(1)).sum();
-        match n_lines {
-            _ if has_pictures => FrameSize::Tall,
+        // What a picture takes is not known; a logo is more frequent than a poster.
+        match n_lines.saturating_add(if has_pictures { 8 } else { 0 }) {
             0..8 => FrameSize::Short,
             8..18 => FrameSize::Medium,
             _ => FrameSize::Tall,

@@ -116,10 +116,10 @@ texts! {
     error_wrong: "The code is wrong, or it is no longer good. Check the newest mail from us, or ask for a new code.", "El código no es correcto o ya no es válido. Revise nuestro correo más reciente o pida un código nuevo.";
     error_digits: "Enter the 8 digits of the code.", "Escriba las 8 cifras del código.";
     error_browser: "This browser has no code that is good. Codes work only in the browser that asked for them, which must accept cookies. Ask for a new code.", "Este navegador no tiene un código válido. El código solo sirve en el navegador que lo pidió, que debe aceptar cookies. Pida un código nuevo.";
-    error_wait: "Too many codes were sent. A new one can be sent in {minutes}, after {time}.", "Se enviaron demasiados códigos. Podrá pedir otro dentro de {minutes}, después de las {time}.";
+    error_wait: "Too many codes were sent. A new one can be sent in {minutes}, after {time}.", "Se enviaron demasiados códigos. Podrá pedir otro dentro de {minutes} (a esta hora: {time}).";
     locked_title: "The message is locked for now", "El mensaje está bloqueado por ahora";
     locked_lead: "Too many wrong codes were entered. Nothing of the message was shown.", "Se escribieron demasiados códigos incorrectos. No se mostró nada del mensaje.";
-    locked_until: "You can try again in {minutes}, after {time}.", "Podrá intentarlo de nuevo dentro de {minutes}, después de las {time}.";
+    locked_until: "You can try again in {minutes}, after {time}.", "Podrá intentarlo de nuevo dentro de {minutes} (a esta hora: {time}).";
     locked_not_you: "If it was not you, please tell {organisation}.", "Si no fue usted, avise a {organisation}.";
     locked_retry: "Try again", "Intentar de nuevo";
     minute: "1 minute", "1 minuto";

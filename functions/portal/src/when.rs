@@ -48,7 +48,7 @@ pub(crate) fn day(at: Timestamp, lang: Lang) -> String {
     }
 }
 
-/// `2:35 PM (UTC)` or `14:35 (UTC)`.
+/// `2:35 PM UTC` or `14:35 UTC`.
 pub(crate) fn time(at: Timestamp, lang: Lang) -> String {
     let at = at.to_zoned_datetime(TimeZone::UTC);
     let (hour, minute) = (at.hour(), at.minute());
@@ -56,9 +56,9 @@ pub(crate) fn time(at: Timestamp, lang: Lang) -> String {
         Lang::En => {
             let half = if hour < 12 { "AM" } else { "PM" };
             let hour = (hour + 11) % 12 + 1;
-            format!("{hour}:{minute:02} {half} (UTC)")
+            format!("{hour}:{minute:02} {half} UTC")
         }
-        Lang::Es => format!("{hour}:{minute:02} (UTC)"),
+        Lang::Es => format!("{hour}:{minute:02} UTC"),
     }
 }
 
@@ -86,23 +86,23 @@ mod tests {
             (
                 "2026-11-24T14:35:00Z",
                 "November 24, 2026",
-                "2:35 PM (UTC)",
+                "2:35 PM UTC",
                 "24 de noviembre de 2026",
-                "14:35 (UTC)",
+                "14:35 UTC",
             ),
             (
                 "2026-01-01T00:05:59Z",
                 "January 1, 2026",
-                "12:05 AM (UTC)",
+                "12:05 AM UTC",
                 "1 de enero de 2026",
-                "0:05 (UTC)",
+                "0:05 UTC",
             ),
             (
                 "2027-12-31T12:00:00Z",
                 "December 31, 2027",
-                "12:00 PM (UTC)",
+                "12:00 PM UTC",
                 "31 de diciembre de 2027",
-                "12:00 (UTC)",
+                "12:00 UTC",
             ),
         ];
         for (at, day_en, time_en, day_es, time_es) in cases {

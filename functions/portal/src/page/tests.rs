@@ -31,7 +31,7 @@ fn message(lang: Lang, frame_size: Option<FrameSize>) -> String {
         token: "tok",
         subject: Some("Your results <script>alert(1)</script>".to_owned()),
         from: "Dr. Ada Fern <care@clinic.test>".to_owned(),
-        date: Some("November 24, 2026, 2:35 PM (UTC)".to_owned()),
+        date: Some("November 24, 2026, 2:35 PM UTC".to_owned()),
         closes: crate::text::fill(lang.text().message_closes, &[("minutes", "15 minutes")]),
         text: Some("Hello Robin,\n\nall values are within range.\n</pre><script>alert(1)</script>".to_owned()),
         frame_size,
@@ -163,7 +163,7 @@ fn a_chosen_language_is_kept() {
 
 #[test]
 fn the_frame_is_as_high_as_the_text_asks() {
-    let cases = [("Short.", false, FrameSize::Short), ("Short.", true, FrameSize::Tall)];
+    let cases = [("Short.", false, FrameSize::Short), ("Short.", true, FrameSize::Medium)];
     for (text, has_pictures, expected) in cases {
         assert_eq!(FrameSize::of(text, has_pictures), expected);
     }
