@@ -539,7 +539,7 @@ mod tests {
             "\"Ann <ann@clinic.test>",
             "\"Ann\" Lee <ann@clinic.test>",
             "\"Ann\\\" <ann@clinic.test>",
-            "ceo@bank.test <ann@clinic.test>",
+            "chief@bank.test <ann@clinic.test>",
             "Ann\r\nBcc: x@y.test <ann@clinic.test>",
             "Ann\u{202E} <ann@clinic.test>",
             "Ann\u{2029} <ann@clinic.test>",

@@ -121,12 +121,7 @@ pub async fn list(app: &App, actor: &Actor, address: &str) -> Result<Vec<Recipie
     let tenant = actor.tenant_with(Scope::RecipientsRead)?;
     let address = request::address("address", address)?;
     let hash = app.recipient_hash(tenant, &address).await?;
-    let range = Range {
-        prefix: Some(RECIPIENT_KEYS),
-        ..Range::default()
-    };
-    app.query(Table::People, &recipient_partition(tenant, &hash), &range)
-        .await
+    pinned(app, tenant, &hash).await
 }
 
 /// Removes a pinned certificate.
@@ -137,14 +132,8 @@ pub async fn remove(app: &App, actor: &Actor, address: &str, id: &str) -> Result
     let tenant = actor.tenant_with(Scope::RecipientsWrite)?;
     let address = request::address("address", address)?;
     let hash = app.recipient_hash(tenant, &address).await?;
-    let range = Range {
-        prefix: Some(RECIPIENT_KEYS),
-        ..Range::default()
-    };
-    let rows: Vec<RecipientKeyRow> = app
-        .query(Table::People, &recipient_partition(tenant, &hash), &range)
-        .await?;
-    let row = rows
+    let row = pinned(app, tenant, &hash)
+        .await?
         .into_iter()
         .find(|row| row.id.as_str() == id)
         .ok_or_else(Error::not_found)?;
@@ -163,6 +152,16 @@ pub async fn remove(app: &App, actor: &Actor, address: &str, id: &str) -> Result
         .delete("key", &Key::RecipientKey(tenant, &hash, row.kind.as_str()))
         .audit(app, entry)?;
     bump(app, tenant, &hash, transaction).await
+}
+
+/// Every certificate that is pinned for a recipient.
+async fn pinned(app: &App, tenant: &TenantId, hash: &RecipientHash) -> Result<Vec<RecipientKeyRow>> {
+    let range = Range {
+        prefix: Some(RECIPIENT_KEYS),
+        ..Range::default()
+    };
+    app.query(Table::People, &recipient_partition(tenant, hash), &range)
+        .await
 }
 
 fn check(app: &App, address: &Address, new: &NewKey, now_ms: i64) -> Result<RecipientKeyRow> {
