@@ -156,6 +156,11 @@ id!(
     AuditId,
     "aud_"
 );
+id!(
+    /// Something that a customer is told of; also the id of its webhook.
+    EventId,
+    "evt_"
+);
 
 #[cfg(test)]
 mod tests {

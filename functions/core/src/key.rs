@@ -17,6 +17,8 @@
 //! | an idempotency key | Mail | `<tenant>#IDEMPOTENCY#<hash>` | `IDEMPOTENCY` |
 //! | what still has to be done | Mail | `<tenant>#OUTBOX#<shard>` | `<email or batch>` |
 //! | a portal message, its sessions | Mail | `<tenant>#PICKUP#<pickup>` | `PICKUP`, `SESSION#<hash>` |
+//! | what happened on a day, oldest first | Mail | `<tenant>#EVENTS#<day>` | `<event>` |
+//! | events that still have to be told | Mail | `<tenant>#EVENTDUE#<shard>` | `<event>` |
 //! | a recipient's keys and version | People | `<tenant>#RECIPIENT#<hash>` | `FACTS`, `KEY#<kind>` |
 //! | what is known of a mail domain | People | `<tenant>#DOMAIN#<domain>` | `TLS` |
 //! | a record: its key and object | Records | `<tenant>#RECORD#<record>` | `RECORD` |
@@ -26,7 +28,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::config::Config;
-use crate::id::{ApiKeyId, AuditId, BatchId, DeliveryId, EmailId, PickupId, RecordId, TenantId};
+use crate::id::{ApiKeyId, AuditId, BatchId, DeliveryId, EmailId, EventId, PickupId, RecordId, TenantId};
 
 /// How many partitions a tenant's outbox and pending audit entries are spread over; a partition takes 1,000 writes a
 /// second (DynamoDB developer guide, "Partitions and data distribution").
@@ -120,6 +122,10 @@ pub enum Key<'a> {
     Pickup(&'a TenantId, &'a PickupId),
     /// A browser session of a portal message, by the hash of its token.
     PickupSession(&'a TenantId, &'a PickupId, &'a str),
+    /// Something that happened, in the list of its day.
+    Event(&'a TenantId, &'a EventId),
+    /// An event that still has to be told.
+    EventDue(&'a TenantId, &'a EventId),
     /// The version of all that is known of a recipient.
     Facts(&'a TenantId, &'a RecipientHash),
     /// A recipient's certificate of one kind.
@@ -148,7 +154,9 @@ impl Key<'_> {
             | Key::OutboxEmail(..)
             | Key::OutboxBatch(..)
             | Key::Pickup(..)
-            | Key::PickupSession(..) => Table::Mail,
+            | Key::PickupSession(..)
+            | Key::Event(..)
+            | Key::EventDue(..) => Table::Mail,
             Key::Facts(..) | Key::RecipientKey(..) | Key::Domain(..) => Table::People,
             Key::Record(..) => Table::Records,
             Key::Pending(..) => Table::Log,
@@ -177,6 +185,8 @@ impl Key<'_> {
             Key::OutboxBatch(tenant, batch) => (outbox_partition(tenant, shard(batch.as_str())), batch.to_string()),
             Key::Pickup(tenant, pickup) => (pickup_partition(tenant, pickup), "PICKUP".to_owned()),
             Key::PickupSession(tenant, pickup, hash) => (pickup_partition(tenant, pickup), format!("SESSION#{hash}")),
+            Key::Event(tenant, event) => (events_partition(tenant, &day(event.made_at())), event.to_string()),
+            Key::EventDue(tenant, event) => (event_due_partition(tenant, shard(event.as_str())), event.to_string()),
             Key::Facts(tenant, recipient) => (recipient_partition(tenant, recipient), "FACTS".to_owned()),
             Key::RecipientKey(tenant, recipient, kind) => (
                 recipient_partition(tenant, recipient),
@@ -216,6 +226,18 @@ pub fn outbox_partition(tenant: &TenantId, shard: u8) -> String {
     format!("{tenant}#OUTBOX#{shard}")
 }
 
+/// Partition of a day's events.
+#[must_use]
+pub fn events_partition(tenant: &TenantId, day: &str) -> String {
+    format!("{tenant}#EVENTS#{day}")
+}
+
+/// Partition of one shard of the events that still have to be told.
+#[must_use]
+pub fn event_due_partition(tenant: &TenantId, shard: u8) -> String {
+    format!("{tenant}#EVENTDUE#{shard}")
+}
+
 /// Partition of what is known of a recipient.
 #[must_use]
 pub fn recipient_partition(tenant: &TenantId, recipient: &RecipientHash) -> String {
@@ -230,6 +252,12 @@ fn pickup_partition(tenant: &TenantId, pickup: &PickupId) -> String {
 #[must_use]
 pub fn month(at: Timestamp) -> String {
     at.to_zoned_datetime(TimeZone::UTC).strftime("%Y-%m").to_string()
+}
+
+/// The day of a time, in UTC, as `2026-11-24`.
+#[must_use]
+pub fn day(at: Timestamp) -> String {
+    at.to_zoned_datetime(TimeZone::UTC).strftime("%Y-%m-%d").to_string()
 }
 
 fn shard(id: &str) -> u8 {
@@ -283,6 +311,7 @@ mod tests {
         let batch = BatchId::from_bytes([6; 16]);
         let entry = AuditId::from_bytes([7; 16]);
         let api_key = ApiKeyId::from_bytes([8; 16]);
+        let event = EventId::from_bytes([9; 16]);
         let keys = [
             Key::Registered(&tenant),
             Key::Tenant(&tenant),
@@ -298,6 +327,8 @@ mod tests {
             Key::OutboxBatch(&tenant, &batch),
             Key::Pickup(&tenant, &pickup),
             Key::PickupSession(&tenant, &pickup, "ef01"),
+            Key::Event(&tenant, &event),
+            Key::EventDue(&tenant, &event),
             Key::Facts(&tenant, &recipient),
             Key::RecipientKey(&tenant, &recipient, "openpgp"),
             Key::Domain(&tenant, "clinic.test"),
@@ -331,6 +362,8 @@ mod tests {
         Mail ten_01040g2081040g2081040g2081#OUTBOX#2 | bat_060r30c1g60r30c1g60r30c1g6
         Mail ten_01040g2081040g2081040g2081#PICKUP#pu_050m2ga1850m2ga1850m2ga185 | PICKUP
         Mail ten_01040g2081040g2081040g2081#PICKUP#pu_050m2ga1850m2ga1850m2ga185 | SESSION#ef01
+        Mail ten_01040g2081040g2081040g2081#EVENTS#2284-10-22 | evt_09144gj289144gj289144gj289
+        Mail ten_01040g2081040g2081040g2081#EVENTDUE#1 | evt_09144gj289144gj289144gj289
         People ten_01040g2081040g2081040g2081#RECIPIENT#c0ffee | FACTS
         People ten_01040g2081040g2081040g2081#RECIPIENT#c0ffee | KEY#openpgp
         People ten_01040g2081040g2081040g2081#DOMAIN#clinic.test | TLS

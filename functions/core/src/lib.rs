@@ -11,6 +11,7 @@ pub mod delivery;
 pub mod egress;
 pub mod email;
 pub mod error;
+pub mod event;
 pub mod id;
 pub mod json;
 pub mod key;
