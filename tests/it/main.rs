@@ -26,3 +26,4 @@ mod send;
 mod system;
 mod template;
 mod tools;
+mod tracking;
