@@ -71,9 +71,16 @@ struct Bounce {
     timestamp: Timestamp,
 }
 
+/// What SES publishes to a topic once, when it becomes an event destination (SES Developer Guide, "Set up an Amazon SNS event
+/// destination for event publishing").
+const VALIDATED: &str = "Successfully validated SNS topic for Amazon SES event publishing.";
+
 /// Reads one message.
 #[must_use]
 pub fn read(body: &str) -> Read {
+    if body.trim() == VALIDATED {
+        return Read::Other;
+    }
     let Ok(event) = serde_json::from_str::<Event>(body) else {
         return Read::Malformed;
     };
@@ -182,6 +189,7 @@ mod tests {
     fn what_is_no_event_of_a_delivery_is_told_apart() {
         assert_eq!(read("{}"), Read::Malformed);
         assert_eq!(read("not json"), Read::Malformed);
+        assert_eq!(read(VALIDATED), Read::Other);
         assert_eq!(read(&event("Open", "tls", "")), Read::Other);
         assert_eq!(read(&event("Send", "tls", "").replace("\"delivery\":", "\"pickup\":")), Read::Other);
         // Ours by its tags, but not whole.

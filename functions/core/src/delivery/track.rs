@@ -22,7 +22,6 @@ use crate::email::{EmailRow, Head};
 use crate::error::{Error, Kind, Result};
 use crate::id::{DeliveryId, TenantId};
 use crate::key::Key;
-use crate::policy::Method;
 use crate::recipient::domain;
 
 /// How often a write is tried against others who change the same delivery.
@@ -75,10 +74,11 @@ pub(crate) async fn observe(
         let Some(row) = row.filter(|row| seen.attempt <= row.attempt) else {
             return Ok(false);
         };
-        let (was, ver, method) = (row.state, row.ver, row.decision.as_ref().map(|decision| decision.method));
+        let (was, ver) = (row.state, row.ver);
         let doubt = message_id.and_then(|_| doubt(&row, app.clock.now_ms()));
-        let Some((mut row, told)) = row.observe(seen, app.clock.now_ms()) else {
-            return Ok(true);
+        let Some((mut row, told)) = row.clone().observe(seen, app.clock.now_ms()) else {
+            // It was written before; what follows from it may not have been.
+            return follow_up(app, actor, tenant, email, &row, seen).await.map(|()| true);
         };
         if seen.attempt == row.attempt && row.ses_message_id.is_none() {
             row.ses_message_id = message_id.map(ToOwned::to_owned);
@@ -118,7 +118,7 @@ pub(crate) async fn observe(
         if is_rerouted {
             run::hint(app, row.ticket(tenant)).await;
         }
-        return follow_up(app, actor, tenant, email, &row, method, seen).await.map(|()| true);
+        return follow_up(app, actor, tenant, email, &row, seen).await.map(|()| true);
     }
     Err(Error::new(Kind::Unavailable, "Others keep changing the delivery."))
 }
@@ -139,10 +139,9 @@ async fn follow_up(
     tenant: &TenantId,
     email: &EmailRow,
     row: &DeliveryRow,
-    method: Option<Method>,
     seen: &Observed,
 ) -> Result<()> {
-    if seen.what == What::NotByTls && method == Some(Method::Tls) {
+    if seen.what == What::NotByTls {
         let address = address(app, tenant, email, row).await?;
         domain::learn_failure(app, actor, tenant, address.domain(), seen.at_ms).await?;
     }
