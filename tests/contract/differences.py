@@ -76,6 +76,7 @@ ROWS = {
     "unknown.s3": BY_NAME,
     "unknown.kms": BY_NAME,
     "unknown.sqs": BY_NAME,
+    "unknown.sns": BY_NAME,
     "unknown.sesv2": BY_NAME,
     "unknown.ses_templates_and_simple_content": BY_NAME,
     "unknown.ses_parameters": BY_NAME,
