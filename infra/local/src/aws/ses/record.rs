@@ -194,6 +194,15 @@ fn bounce(happening: &Happening<'_>) -> Value {
 }
 
 fn complaint(happening: &Happening<'_>) -> Value {
+    if happening.event.reason == Some(BounceReason::Suppressed) {
+        // Nobody complained again, so there is no report.
+        return json!({
+            "complainedRecipients": [{"emailAddress": happening.recipient}],
+            "timestamp": time(happening.event.at_ms),
+            "feedbackId": feedback_id(happening),
+            "complaintSubType": "OnAccountSuppressionList",
+        });
+    }
     json!({
         "complainedRecipients": [{"emailAddress": happening.recipient}],
         "timestamp": time(happening.event.at_ms),

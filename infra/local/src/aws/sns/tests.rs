@@ -320,7 +320,7 @@ async fn topics_speak_the_query_protocol_and_are_asked_for_by_their_own_arns() {
         "<CreateTopicResponse {namespace}><CreateTopicResult><TopicArn>{topic}</TopicArn></CreateTopicResult><ResponseMetadata>"
     );
     assert_eq!((status, made.starts_with(&expected)), (200, true), "{made}");
-    let (status, refused) = sns(
+    let (status, refused) = ask(
         &aws,
         None,
         "Action=Publish&TopicArn=arn:aws:sns:us-east-1:000000000000:none&Message=x",

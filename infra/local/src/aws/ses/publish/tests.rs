@@ -135,6 +135,8 @@ async fn each_event_is_published_once_when_its_time_has_come() {
         ("pat@rejected.test", vec!["Send", "Reject"]),
         ("ooto@simulator.amazonses.com", vec!["Send", "Delivery"]),
         ("pat@complaint.test", vec!["Send", "Delivery", "Complaint"]),
+        ("pat@complaint.test", vec!["Send", "Complaint"]),
+        ("pat@bounce.test", vec!["Send", "Bounce"]),
         ("pat@slow.test", vec!["Send", "DeliveryDelay", "Delivery"]),
         ("pat@tls-fails.test", vec!["Send", "DeliveryDelay", "Bounce"]),
     ] {

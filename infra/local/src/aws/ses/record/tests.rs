@@ -277,6 +277,8 @@ fn each_kind_of_event_has_its_own_object() {
         0,
     );
     assert_eq!(simulated["bounce"]["bounceSubType"], "Suppressed");
+    let listed = happened(EventType::Complaint, Some(BounceReason::Suppressed), "pat@mail.test", 0);
+    assert_eq!(listed["complaint"]["complaintSubType"], "OnAccountSuppressionList");
 }
 
 #[test]
