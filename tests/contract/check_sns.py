@@ -15,6 +15,19 @@ def allow(service, action, resource, source=None):
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
+def take(url, wait=0):
+    """The bodies and attributes of everything in a queue, taken from it."""
+    sqs, found = client("sqs"), []
+    while True:
+        got = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=wait,
+                                  MessageAttributeNames=["All"]).get("Messages", [])
+        if not got:
+            return found
+        for message in got:
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        found += got
+
+
 class Messages(Check):
     """What the checks of SNS and of SES's events share."""
 
@@ -30,18 +43,6 @@ class Messages(Check):
             policy = allow("sns.amazonaws.com", "sqs:SendMessage", arn, topic)
             sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
         return url, arn
-
-    def receive(self, url, wait=0):
-        """Everything in the queue, taken from it."""
-        sqs, found = client("sqs"), []
-        while True:
-            got = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=wait,
-                                      MessageAttributeNames=["All"]).get("Messages", [])
-            if not got:
-                return found
-            for message in got:
-                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-            found += got
 
 
 class Sns(Messages):
@@ -79,7 +80,7 @@ class Sns(Messages):
         body = 'Grüße <&> "x"\n\t日本'
         self.aws.publish(TopicArn=topic, Message=body,
                          MessageAttributes={"kind": {"DataType": "String", "StringValue": "hint"}})
-        got = self.receive(url)
+        got = take(url)
         self.assertEqual([message["Body"] for message in got], [body])
         self.assertEqual(got[0]["MessageAttributes"]["kind"]["StringValue"], "hint")
 
@@ -89,7 +90,7 @@ class Sns(Messages):
         self.subscribe(topic, queue)
         sent = self.aws.publish(TopicArn=topic, Message="hello", Subject="greeting",
                                 MessageAttributes={"kind": {"DataType": "String", "StringValue": "hint"}})
-        got = self.receive(url)
+        got = take(url)
         self.assertEqual(len(got), 1)
         body = json.loads(got[0]["Body"])
         self.assertEqual((body["Type"], body["TopicArn"], body["MessageId"]), ("Notification", topic, sent["MessageId"]))
@@ -113,21 +114,21 @@ class Sns(Messages):
         self.aws.unsubscribe(SubscriptionArn=arn)
         self.refused("NotFound", get, status=404)
         self.aws.publish(TopicArn=topic, Message="x")
-        self.assertEqual(self.receive(url), [])
+        self.assertEqual(take(url), [])
 
     def test_a_queue_that_does_not_let_the_topic_send_gets_nothing(self):
         topic = self.topic()
         url, queue = self.queue()
         self.subscribe(topic, queue)
         self.aws.publish(TopicArn=topic, Message="x")
-        self.assertEqual(self.receive(url), [])
+        self.assertEqual(take(url), [])
 
     def test_what_a_queue_does_not_take_goes_to_the_dead_letters(self):
         topic = self.topic()
         (_, shut), (dead, dead_arn) = self.queue(), self.queue(topic)
         self.subscribe(topic, shut, RawMessageDelivery="true", RedrivePolicy=json.dumps({"deadLetterTargetArn": dead_arn}))
         self.aws.publish(TopicArn=topic, Message="x")
-        self.assertEqual([message["Body"] for message in self.receive(dead)], ["x"])
+        self.assertEqual([message["Body"] for message in take(dead)], ["x"])
 
     def test_bad_messages_are_refused(self):
         topic = self.topic()
@@ -202,7 +203,7 @@ class Events(Messages):
         sent = self.aws.send_email(
             FromEmailAddress=sender, Destination={"ToAddresses": ["pat@mail.test"]}, Content={"Raw": {"Data": raw}},
             ConfigurationSetName=self.set, EmailTags=[{"Name": "attempt", "Value": "at_1"}])["MessageId"]
-        bodies = [message["Body"] for message in self.receive(url, wait=1)]
+        bodies = [message["Body"] for message in take(url, wait=1)]
         self.assertEqual(bodies[0], "Successfully validated SNS topic for Amazon SES event publishing.")
         events = {event["eventType"]: event for event in map(json.loads, bodies[1:])}
         self.assertEqual((len(bodies), sorted(events)), (3, ["Delivery", "Send"]))
