@@ -21,6 +21,7 @@ mod permissions;
 mod policy;
 mod portal;
 mod refusals;
+mod schedule;
 mod sdk;
 mod send;
 mod system;

@@ -1,6 +1,8 @@
 //! One email for one recipient: the state machine.
 //!
 //! ```text
+//! Scheduled -> Canceled
+//!    `-> Claimed, once the email is due
 //! Ready -> Claimed -> Submitting -> Sent
 //!            |            |-> Ready (refused for now)   |-> Failed (refused for good)
 //!            |            `-> InDoubt after its deadline -> Held | Ready once more | portal
@@ -23,6 +25,8 @@ use crate::policy::{Level, Method};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
+    /// Waits until its email is due, or called off.
+    Scheduled,
     /// Waits for a worker, from `not_before_ms` on.
     Ready,
     /// A worker has it until `lease_until_ms`.
@@ -39,12 +43,16 @@ pub enum State {
     Failed,
     /// Its deadline passed before it could be sent.
     Expired,
+    /// Its sender called it off in time.
+    Canceled,
 }
 
 /// What callers see of a delivery's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
+    /// Waits for the time that its sender asked for.
+    Scheduled,
     /// Waits to be sent.
     Queued,
     /// Is being sent.
@@ -59,6 +67,8 @@ pub enum Status {
     Expired,
     /// Cannot be sent.
     Failed,
+    /// Was called off.
+    Canceled,
 }
 
 impl Status {
@@ -66,6 +76,7 @@ impl Status {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Status::Scheduled => "scheduled",
             Status::Queued => "queued",
             Status::Sending => "sending",
             Status::Sent => "sent",
@@ -73,19 +84,22 @@ impl Status {
             Status::Blocked => "blocked",
             Status::Expired => "expired",
             Status::Failed => "failed",
+            Status::Canceled => "canceled",
         }
     }
 
     /// Which status of several recipients stands for the email: trouble first, then what is not done.
     pub(crate) fn urgency(self) -> u8 {
         match self {
-            Status::Sent => 0,
-            Status::Queued => 1,
-            Status::Sending => 2,
-            Status::Held => 3,
-            Status::Expired => 4,
-            Status::Blocked => 5,
-            Status::Failed => 6,
+            Status::Canceled => 0,
+            Status::Sent => 1,
+            Status::Scheduled => 2,
+            Status::Queued => 3,
+            Status::Sending => 4,
+            Status::Held => 5,
+            Status::Expired => 6,
+            Status::Blocked => 7,
+            Status::Failed => 8,
         }
     }
 }
@@ -169,17 +183,27 @@ pub struct DeliveryRow {
 }
 
 impl DeliveryRow {
-    pub(crate) fn new(id: DeliveryId, email: EmailId, n: u32, created_at_ms: i64) -> Self {
+    pub(crate) fn new(
+        id: DeliveryId,
+        email: EmailId,
+        n: u32,
+        created_at_ms: i64,
+        scheduled_at_ms: Option<i64>,
+    ) -> Self {
+        let (state, event) = match scheduled_at_ms {
+            None => (State::Ready, "queued"),
+            Some(_) => (State::Scheduled, "scheduled"),
+        };
         Self {
             id,
             email,
             n,
-            state: State::Ready,
+            state,
             ver: 1,
             attempt: 0,
             n_claims: 0,
             n_resends: 0,
-            not_before_ms: created_at_ms,
+            not_before_ms: scheduled_at_ms.unwrap_or(created_at_ms),
             lease_until_ms: 0,
             deadline_ms: 0,
             portal_only: false,
@@ -187,7 +211,7 @@ impl DeliveryRow {
             ses_message_id: None,
             ended_because: None,
             events: vec![Event {
-                kind: "queued".to_owned(),
+                kind: event.to_owned(),
                 at_ms: created_at_ms,
             }],
             created_at_ms,
@@ -198,6 +222,7 @@ impl DeliveryRow {
     #[must_use]
     pub fn status(&self) -> Status {
         match self.state {
+            State::Scheduled => Status::Scheduled,
             State::Ready => Status::Queued,
             State::Claimed | State::Submitting => Status::Sending,
             State::Held => Status::Held,
@@ -205,6 +230,7 @@ impl DeliveryRow {
             State::Blocked => Status::Blocked,
             State::Failed => Status::Failed,
             State::Expired => Status::Expired,
+            State::Canceled => Status::Canceled,
         }
     }
 
@@ -213,7 +239,7 @@ impl DeliveryRow {
     pub(crate) fn is_settled(&self) -> bool {
         matches!(
             self.state,
-            State::Sent | State::Held | State::Blocked | State::Failed | State::Expired
+            State::Sent | State::Held | State::Blocked | State::Failed | State::Expired | State::Canceled
         )
     }
 

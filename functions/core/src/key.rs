@@ -15,6 +15,7 @@
 //! | emails, newest first | Mail | `<tenant>#EMAILS#<month>` | `<email>` |
 //! | a batch's commit mark | Mail | `<tenant>#BATCH#<batch>` | `BATCH` |
 //! | an idempotency key | Mail | `<tenant>#IDEMPOTENCY#<hash>` | `IDEMPOTENCY` |
+//! | emails that wait for their time, soonest first | Mail | `<tenant>#SCHEDULED#<shard>` | `<time>#<email>` |
 //! | what still has to be done | Mail | `<tenant>#OUTBOX#<shard>` | `<email or batch>` |
 //! | a portal message, its sessions | Mail | `<tenant>#PICKUP#<pickup>` | `PICKUP`, `SESSION#<hash>` |
 //! | what happened on a day, oldest first | Mail | `<tenant>#EVENTS#<day>` | `<event>` |
@@ -116,6 +117,8 @@ pub enum Key<'a> {
     Idempotency(&'a TenantId, &'a str),
     /// An email's line in the outbox.
     OutboxEmail(&'a TenantId, &'a EmailId),
+    /// An email's line in the list of those that wait for a time, which is in milliseconds since the epoch.
+    Scheduled(&'a TenantId, i64, &'a EmailId),
     /// A batch's line in the outbox.
     OutboxBatch(&'a TenantId, &'a BatchId),
     /// A portal message.
@@ -151,6 +154,7 @@ impl Key<'_> {
             | Key::Listed(..)
             | Key::Batch(..)
             | Key::Idempotency(..)
+            | Key::Scheduled(..)
             | Key::OutboxEmail(..)
             | Key::OutboxBatch(..)
             | Key::Pickup(..)
@@ -182,6 +186,10 @@ impl Key<'_> {
             Key::Batch(tenant, batch) => (format!("{tenant}#BATCH#{batch}"), "BATCH".to_owned()),
             Key::Idempotency(tenant, hash) => (format!("{tenant}#IDEMPOTENCY#{hash}"), "IDEMPOTENCY".to_owned()),
             Key::OutboxEmail(tenant, email) => (outbox_partition(tenant, shard(email.as_str())), email.to_string()),
+            Key::Scheduled(tenant, at_ms, email) => (
+                scheduled_partition(tenant, shard(email.as_str())),
+                format!("{}#{email}", scheduled_from(*at_ms)),
+            ),
             Key::OutboxBatch(tenant, batch) => (outbox_partition(tenant, shard(batch.as_str())), batch.to_string()),
             Key::Pickup(tenant, pickup) => (pickup_partition(tenant, pickup), "PICKUP".to_owned()),
             Key::PickupSession(tenant, pickup, hash) => (pickup_partition(tenant, pickup), format!("SESSION#{hash}")),
@@ -224,6 +232,18 @@ pub fn list_partition(tenant: &TenantId, month: &str) -> String {
 #[must_use]
 pub fn outbox_partition(tenant: &TenantId, shard: u8) -> String {
     format!("{tenant}#OUTBOX#{shard}")
+}
+
+/// Partition of one shard of the emails that wait for a time.
+#[must_use]
+pub fn scheduled_partition(tenant: &TenantId, shard: u8) -> String {
+    format!("{tenant}#SCHEDULED#{shard}")
+}
+
+/// Below every sort key of an email that waits for this time or a later one, above those of earlier ones.
+#[must_use]
+pub fn scheduled_from(at_ms: i64) -> String {
+    format!("{:015}", at_ms.max(0))
 }
 
 /// Partition of a day's events.
@@ -323,6 +343,7 @@ mod tests {
             Key::Listed(&tenant, &email),
             Key::Batch(&tenant, &batch),
             Key::Idempotency(&tenant, "abcd"),
+            Key::Scheduled(&tenant, 1_795_521_600_000, &email),
             Key::OutboxEmail(&tenant, &email),
             Key::OutboxBatch(&tenant, &batch),
             Key::Pickup(&tenant, &pickup),
@@ -358,6 +379,7 @@ mod tests {
         Mail ten_01040g2081040g2081040g2081#EMAILS#2039-12 | em_02081040g2081040g2081040g2
         Mail ten_01040g2081040g2081040g2081#BATCH#bat_060r30c1g60r30c1g60r30c1g6 | BATCH
         Mail ten_01040g2081040g2081040g2081#IDEMPOTENCY#abcd | IDEMPOTENCY
+        Mail ten_01040g2081040g2081040g2081#SCHEDULED#2 | 001795521600000#em_02081040g2081040g2081040g2
         Mail ten_01040g2081040g2081040g2081#OUTBOX#2 | em_02081040g2081040g2081040g2
         Mail ten_01040g2081040g2081040g2081#OUTBOX#2 | bat_060r30c1g60r30c1g60r30c1g6
         Mail ten_01040g2081040g2081040g2081#PICKUP#pu_050m2ga1850m2ga1850m2ga185 | PICKUP

@@ -12,7 +12,7 @@ use crate::audit::{Action, Entry};
 use crate::aws::queue::Ticket;
 use crate::aws::ses::Submission;
 use crate::aws::table::{Expression, Outcome, Transaction, number};
-use crate::email::{EmailRow, Head, MESSAGE, read};
+use crate::email::{EmailRow, Head, MESSAGE, read, schedule};
 use crate::error::{Error, Kind, Result};
 use crate::id::TenantId;
 use crate::key::{Key, Object};
@@ -48,6 +48,14 @@ pub async fn run(app: &App, actor: &Actor, ticket: &Ticket) -> Result<Next> {
     let Some(email) = app.get::<EmailRow>(&Key::Email(tenant, &ticket.email)).await? else {
         return Ok(Next::Done);
     };
+    let email = if email.waits() {
+        match schedule::fire(app, actor, tenant, &email, &ticket.delivery).await? {
+            Some(email) => email,
+            None => return Ok(Next::Done),
+        }
+    } else {
+        email
+    };
     let Some(row) = app
         .get::<DeliveryRow>(&Key::Delivery(tenant, &ticket.email, &ticket.delivery))
         .await?
@@ -56,6 +64,8 @@ pub async fn run(app: &App, actor: &Actor, ticket: &Ticket) -> Result<Next> {
     };
     let now_ms = app.clock.now_ms();
     let is_free = match row.state {
+        // Its email is due, or this would not have been reached.
+        State::Scheduled => true,
         State::Ready => row.not_before_ms <= now_ms,
         State::Claimed => row.lease_until_ms <= now_ms,
         _ => false,
@@ -104,7 +114,7 @@ impl Work<'_> {
     }
 
     async fn go(&self, row: DeliveryRow) -> Result<Next> {
-        if self.app.clock.now_ms() >= row.created_at_ms.saturating_add(GIVE_UP_MS) {
+        if self.app.clock.now_ms() >= self.email.starts_at_ms().saturating_add(GIVE_UP_MS) {
             return self.end(row, State::Expired, "deadline").await;
         }
         let (record, key) = self.app.record(self.tenant, &self.email.record).await?;
@@ -302,7 +312,8 @@ impl Work<'_> {
         facts: BTreeMap<&'static str, String>,
     ) -> Result<Next> {
         let mut transaction = Transaction::new(self.app).audit(self.app, self.entry(&row, action, facts))?;
-        if self.email.n_deliveries == 1 && self.email.batch.is_none() {
+        // A scheduled email of a batch has a line of its own, as one that came alone.
+        if self.email.n_deliveries == 1 && (self.email.batch.is_none() || self.email.scheduled_at_ms.is_some()) {
             transaction = transaction.delete("outbox", &Key::OutboxEmail(self.tenant, &self.email.id));
         }
         self.save(transaction, ver, &row).await?;

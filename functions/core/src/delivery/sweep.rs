@@ -1,7 +1,7 @@
 //! What the queue lost is found again in the table, and what nobody answered is decided.
 //!
 //! Runs every minute. It reads the outbox in base-table partitions with strong reads, re-enqueues what is due, gives up
-//! what is too old, and settles submissions whose deadline has passed. It may run twice at the same time: every decision is
+//! what is too old, settles submissions whose deadline has passed, and queues scheduled emails whose time comes. It may run twice at the same time: every decision is
 //! a conditional write.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use crate::audit::{Action, Entry};
 use crate::aws::queue::Ticket;
 use crate::aws::table::{Range, Transaction};
 use crate::email::batch::BatchRow;
-use crate::email::{EmailRow, read};
+use crate::email::{EmailRow, read, schedule};
 use crate::error::Result;
 use crate::id::{BatchId, EmailId, TenantId};
 use crate::key::{Key, SHARDS, Table, outbox_partition};
@@ -48,6 +48,13 @@ pub async fn sweep(app: &App, actor: &Actor) -> Result<Swept> {
                 tracing::warn!(%tenant, shard, "a sweep failed: {error}");
                 failed = Some(error);
             }
+            match schedule::sweep(app, &tenant, shard).await {
+                Ok(n_enqueued) => swept.n_enqueued += n_enqueued,
+                Err(error) => {
+                    tracing::warn!(%tenant, shard, "a sweep of scheduled emails failed: {error}");
+                    failed = Some(error);
+                }
+            }
         }
     }
     match failed {
@@ -62,7 +69,7 @@ async fn sweep_shard(app: &App, actor: &Actor, tenant: &TenantId, shard: u8, swe
         .await?;
     for line in lines {
         let done = if let Some(email) = EmailId::parse(&line.id) {
-            sweep_email(app, actor, tenant, &email, swept).await?
+            sweep_email(app, actor, tenant, &email, Some(line.created_at_ms), swept).await?
         } else if let Some(batch) = BatchId::parse(&line.id) {
             let emails = app
                 .get::<BatchRow>(&Key::Batch(tenant, &batch))
@@ -70,7 +77,7 @@ async fn sweep_shard(app: &App, actor: &Actor, tenant: &TenantId, shard: u8, swe
                 .map(|row| row.emails);
             let mut done = true;
             for email in emails.unwrap_or_default() {
-                done &= sweep_email(app, actor, tenant, &email, swept).await?;
+                done &= sweep_email(app, actor, tenant, &email, None, swept).await?;
             }
             done
         } else {
@@ -89,14 +96,23 @@ async fn sweep_shard(app: &App, actor: &Actor, tenant: &TenantId, shard: u8, swe
     Ok(())
 }
 
-/// Sees to one email; whether all its deliveries are settled.
-async fn sweep_email(app: &App, actor: &Actor, tenant: &TenantId, email: &EmailId, swept: &mut Swept) -> Result<bool> {
+/// Sees to one email; whether all its deliveries are settled. `listed_at_ms` is when it got a line of its own, which for a
+/// scheduled email means that its time came; by the line of its batch, what waits for a time is somebody else's business.
+async fn sweep_email(
+    app: &App,
+    actor: &Actor,
+    tenant: &TenantId,
+    email: &EmailId,
+    listed_at_ms: Option<i64>,
+    swept: &mut Swept,
+) -> Result<bool> {
     let now_ms = app.clock.now_ms();
     let mut tickets = Vec::new();
     let mut is_settled = true;
     for row in read::deliveries(app, tenant, email).await? {
-        is_settled &= row.is_settled();
+        is_settled &= row.is_settled() || (row.state == State::Scheduled && listed_at_ms.is_none());
         let is_lost = match row.state {
+            State::Scheduled => listed_at_ms.is_some_and(|listed| listed.saturating_add(GRACE_MS) <= now_ms),
             State::Ready => row.not_before_ms.saturating_add(GRACE_MS) <= now_ms,
             State::Claimed => row.lease_until_ms <= now_ms,
             State::Submitting => {
@@ -127,10 +143,13 @@ async fn sweep_email(app: &App, actor: &Actor, tenant: &TenantId, email: &EmailI
 async fn decide(app: &App, actor: &Actor, tenant: &TenantId, row: DeliveryRow) -> Result<()> {
     let email = app.get::<EmailRow>(&Key::Email(tenant, &row.email)).await?;
     let policy = app.policy(tenant).await?;
-    let on_doubt = email.map_or(OnDoubt::Hold, |email| policy.on_doubt(email.data_class));
+    let on_doubt = email
+        .as_ref()
+        .map_or(OnDoubt::Hold, |email| policy.on_doubt(email.data_class));
+    let starts_at_ms = email.as_ref().map_or(row.created_at_ms, EmailRow::starts_at_ms);
     let now_ms = app.clock.now_ms();
     let ver = row.ver;
-    let may_resend = row.n_resends == 0 && now_ms < row.created_at_ms.saturating_add(GIVE_UP_MS);
+    let may_resend = row.n_resends == 0 && now_ms < starts_at_ms.saturating_add(GIVE_UP_MS);
     let (row, decision) = match on_doubt {
         OnDoubt::ResendOnce if may_resend => {
             let mut row = row.moved(State::Ready, "in_doubt", now_ms);
