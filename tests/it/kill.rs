@@ -204,6 +204,8 @@ impl Program {
             "SendEmail",
             "GetObject",
             "GetItem",
+            "UpdateItem",
+            "GetAccount",
             "Query",
             "Decrypt",
             "GenerateDataKey",

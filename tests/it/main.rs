@@ -20,6 +20,7 @@ mod openapi;
 mod permissions;
 mod policy;
 mod portal;
+mod rate;
 mod refusals;
 mod schedule;
 mod sdk;

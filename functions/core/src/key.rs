@@ -1,7 +1,7 @@
 //! The only builder of table keys and object paths.
 //!
-//! Every partition key begins with the tenant, so that a role or a query for one tenant cannot reach another; the one
-//! exception is the register of tenants itself. No key holds an address, a subject or a body: addresses appear as a keyed
+//! Every partition key begins with the tenant, so that a role or a query for one tenant cannot reach another; the
+//! exceptions are the register of tenants itself and the sending rate, which tenants share. No key holds an address, a subject or a body: addresses appear as a keyed
 //! hash ([`RecipientHash`]).
 //!
 //! | access | table | pk | sk |
@@ -16,6 +16,8 @@
 //! | a batch's commit mark | Mail | `<tenant>#BATCH#<batch>` | `BATCH` |
 //! | an idempotency key | Mail | `<tenant>#IDEMPOTENCY#<hash>` | `IDEMPOTENCY` |
 //! | emails that wait for their time, soonest first | Mail | `<tenant>#SCHEDULED#<shard>` | `<time>#<email>` |
+//! | what was sent in a second, who comes back in it | Mail | `deployment#RATE#<second>` | `WINDOW` |
+//! | until when waiting deliveries are lined up | Mail | `<tenant>#RATE` | `LINE#<lane>` |
 //! | what still has to be done | Mail | `<tenant>#OUTBOX#<shard>` | `<email or batch>` |
 //! | a portal message, its sessions | Mail | `<tenant>#PICKUP#<pickup>` | `PICKUP`, `SESSION#<hash>` |
 //! | what happened on a day, oldest first | Mail | `<tenant>#EVENTS#<day>` | `<event>` |
@@ -30,6 +32,7 @@ use jiff::tz::TimeZone;
 
 use crate::config::Config;
 use crate::id::{ApiKeyId, AuditId, BatchId, DeliveryId, EmailId, EventId, PickupId, RecordId, TenantId};
+use crate::rate::Lane;
 
 /// How many partitions a tenant's outbox and pending audit entries are spread over; a partition takes 1,000 writes a
 /// second (DynamoDB developer guide, "Partitions and data distribution").
@@ -119,6 +122,10 @@ pub enum Key<'a> {
     OutboxEmail(&'a TenantId, &'a EmailId),
     /// An email's line in the list of those that wait for a time, which is in milliseconds since the epoch.
     Scheduled(&'a TenantId, i64, &'a EmailId),
+    /// What was sent in a second, counted since the epoch.
+    RateWindow(i64),
+    /// The end of a tenant's line of waiting deliveries.
+    RateLine(&'a TenantId, Lane),
     /// A batch's line in the outbox.
     OutboxBatch(&'a TenantId, &'a BatchId),
     /// A portal message.
@@ -155,6 +162,8 @@ impl Key<'_> {
             | Key::Batch(..)
             | Key::Idempotency(..)
             | Key::Scheduled(..)
+            | Key::RateWindow(..)
+            | Key::RateLine(..)
             | Key::OutboxEmail(..)
             | Key::OutboxBatch(..)
             | Key::Pickup(..)
@@ -190,6 +199,8 @@ impl Key<'_> {
                 scheduled_partition(tenant, shard(email.as_str())),
                 format!("{}#{email}", scheduled_from(*at_ms)),
             ),
+            Key::RateWindow(second) => (format!("{REGISTER}#RATE#{second}"), "WINDOW".to_owned()),
+            Key::RateLine(tenant, lane) => (format!("{tenant}#RATE"), format!("LINE#{}", lane.as_str())),
             Key::OutboxBatch(tenant, batch) => (outbox_partition(tenant, shard(batch.as_str())), batch.to_string()),
             Key::Pickup(tenant, pickup) => (pickup_partition(tenant, pickup), "PICKUP".to_owned()),
             Key::PickupSession(tenant, pickup, hash) => (pickup_partition(tenant, pickup), format!("SESSION#{hash}")),
@@ -344,6 +355,8 @@ mod tests {
             Key::Batch(&tenant, &batch),
             Key::Idempotency(&tenant, "abcd"),
             Key::Scheduled(&tenant, 1_795_521_600_000, &email),
+            Key::RateWindow(1_795_521_600),
+            Key::RateLine(&tenant, Lane::Care),
             Key::OutboxEmail(&tenant, &email),
             Key::OutboxBatch(&tenant, &batch),
             Key::Pickup(&tenant, &pickup),
@@ -380,6 +393,8 @@ mod tests {
         Mail ten_01040g2081040g2081040g2081#BATCH#bat_060r30c1g60r30c1g60r30c1g6 | BATCH
         Mail ten_01040g2081040g2081040g2081#IDEMPOTENCY#abcd | IDEMPOTENCY
         Mail ten_01040g2081040g2081040g2081#SCHEDULED#2 | 001795521600000#em_02081040g2081040g2081040g2
+        Mail deployment#RATE#1795521600 | WINDOW
+        Mail ten_01040g2081040g2081040g2081#RATE | LINE#care
         Mail ten_01040g2081040g2081040g2081#OUTBOX#2 | em_02081040g2081040g2081040g2
         Mail ten_01040g2081040g2081040g2081#OUTBOX#2 | bat_060r30c1g60r30c1g60r30c1g6
         Mail ten_01040g2081040g2081040g2081#PICKUP#pu_050m2ga1850m2ga1850m2ga185 | PICKUP

@@ -17,6 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::id::TenantId;
 use crate::key::{Key, Object};
 use crate::policy::{self, Plan, Policy, Stop, Verdict};
+use crate::rate::{Lane, Turn};
 use crate::recipient::{self, Known};
 use crate::record::{RecordKey, RecordRow};
 use crate::seal::{self, AnySealed, Material};
@@ -79,6 +80,12 @@ pub async fn run(app: &App, actor: &Actor, ticket: &Ticket) -> Result<Next> {
         tenant,
         email,
     };
+    // What is too late is not sent, and needs no turn.
+    if !work.is_too_late()
+        && let Turn::Wait(wait_ms) = app.turn(tenant, Lane::of(work.email.purpose)).await?
+    {
+        return work.wait(row, wait_ms).await;
+    }
     let Some(row) = work.claim(row).await? else {
         return Ok(Next::Done);
     };
@@ -113,8 +120,27 @@ impl Work<'_> {
         Ok(self.save(Transaction::new(self.app), ver, &row).await?.then_some(row))
     }
 
+    fn is_too_late(&self) -> bool {
+        self.app.clock.now_ms() >= self.email.starts_at_ms().saturating_add(GIVE_UP_MS)
+    }
+
+    /// Leaves a delivery for later, since others have their turn: nothing was tried and nothing is counted.
+    async fn wait(&self, row: DeliveryRow, wait_ms: i64) -> Result<Next> {
+        let ver = row.ver;
+        let row = DeliveryRow {
+            state: State::Ready,
+            ver: ver.saturating_add(1),
+            not_before_ms: self.app.clock.now_ms().saturating_add(wait_ms),
+            ..row
+        };
+        if self.save(Transaction::new(self.app), ver, &row).await? {
+            self.app.enqueue(&[self.ticket(&row)], wait_ms).await?;
+        }
+        Ok(Next::Done)
+    }
+
     async fn go(&self, row: DeliveryRow) -> Result<Next> {
-        if self.app.clock.now_ms() >= self.email.starts_at_ms().saturating_add(GIVE_UP_MS) {
+        if self.is_too_late() {
             return self.end(row, State::Expired, "deadline").await;
         }
         let (record, key) = self.app.record(self.tenant, &self.email.record).await?;
@@ -256,6 +282,9 @@ impl Work<'_> {
             return Ok(Next::Again);
         }
         let submission = sealed.submit(self.app, &row).await;
+        if submission.is_throttle() {
+            self.app.rate.throttled(self.app.clock.now_ms());
+        }
         self.settle(row, submission).await
     }
 
