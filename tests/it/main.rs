@@ -28,3 +28,4 @@ mod send;
 mod system;
 mod template;
 mod tools;
+mod tracking;

@@ -17,8 +17,11 @@ use crate::system::{Running, base64};
 
 /// What is needed on AWS and not here: Lambda requires it of a role when it sets up the poller of a queue (Lambda developer
 /// guide, "Configuring permissions" of SQS event sources).
-const ELSEWHERE: [(&str, &str); 1] = [("encrypt", "sqs:GetQueueAttributes")];
-const FUNCTIONS: [&str; 4] = ["send", "encrypt", "portal", "admin"];
+const ELSEWHERE: [(&str, &str); 2] = [
+    ("encrypt", "sqs:GetQueueAttributes"),
+    ("tracking", "sqs:GetQueueAttributes"),
+];
+const FUNCTIONS: [&str; 5] = ["send", "encrypt", "tracking", "portal", "admin"];
 
 fn email(to: &str) -> Value {
     json!({ "from": "care@clinic.test", "to": to, "subject": "Your results", "text": "They are fine." })
@@ -138,10 +141,10 @@ async fn deliveries(running: &Running) {
         api_key: running.api_key.clone(),
         is_new: true,
     };
-    let rows = demo::send(&running.system, &seed).await.unwrap();
+    let rows = demo::send(&running.system, &seed, demo::Until::Delivered).await.unwrap();
     for method in ["openpgp", "smime", "tls", "portal"] {
         assert!(
-            rows.iter().any(|row| row.method == method && row.state == "sent"),
+            rows.iter().any(|row| row.method == method && row.state == "delivered"),
             "nothing went by {method}"
         );
     }
@@ -165,7 +168,7 @@ async fn schedules(running: &Running) {
     assert_eq!(status, 200, "{answer}");
     running.system.advance(Duration::from_secs(3605)).unwrap();
     for _ in 0..200 {
-        if running.get(&format!("/emails/{sent}")).await.1["last_event"] == "sent" {
+        if running.get(&format!("/emails/{sent}")).await.1["last_event"] == "delivered" {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -183,7 +186,7 @@ async fn a_lost_ticket(running: &Running) {
     let id = running.send(&email("lost@patient.test")).await;
     running.system.aws.set_faults(None);
     running.system.advance(Duration::from_secs(150)).unwrap();
-    assert_eq!(running.settled(&id).await["recipients"][0]["status"], "sent");
+    assert_eq!(running.settled(&id).await["recipients"][0]["status"], "delivered");
 }
 
 /// SES asks to come again later; the next attempt finds the sealed bytes of the first.
@@ -206,7 +209,7 @@ async fn a_refusal_by_ses(running: &Running) {
         running.system.advance(Duration::from_secs(60)).unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    assert_eq!(running.settled(&id).await["recipients"][0]["status"], "sent");
+    assert_eq!(running.settled(&id).await["recipients"][0]["status"], "delivered");
 }
 
 /// Every route of `portal`, as a patient goes through them.

@@ -1,5 +1,7 @@
 //! Everything a customer manages: API keys, recipients' keys, domains, the policy; and the first tenant.
 
+mod usage;
+
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -25,7 +27,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToSchema};
 
 /// Every route of this function, as `template.yaml` has them.
-pub const ROUTES: [(&str, &str); 13] = [
+pub const ROUTES: [(&str, &str); 14] = [
     ("GET", "/openapi.json"),
     ("POST", "/api-keys"),
     ("GET", "/api-keys"),
@@ -38,6 +40,7 @@ pub const ROUTES: [(&str, &str); 13] = [
     ("GET", "/recipient-domains/{domain}"),
     ("PUT", "/recipient-domains/{domain}"),
     ("DELETE", "/recipient-domains/{domain}"),
+    ("GET", "/usage"),
     ("POST", "/tenants"),
 ];
 
@@ -54,6 +57,7 @@ pub fn router(app: Arc<App>) -> Router {
             "/recipient-domains/{domain}",
             get(read_domain).put(record_domain).delete(forget_domain),
         )
+        .route("/usage", get(usage::read_usage))
         .route("/tenants", post(create_tenant))
         .with_state(app);
     finish(routes)
@@ -70,7 +74,7 @@ pub fn router(app: Arc<App>) -> Router {
     ),
     paths(
         create_api_key, list_api_keys, revoke_api_key, pin_key, list_keys, remove_key, read_policy, replace_policy,
-        read_domain, record_domain, forget_domain, create_tenant
+        read_domain, record_domain, forget_domain, usage::read_usage, create_tenant
     ),
     components(schemas(Problem)),
     modifiers(&ApiKeyScheme),
@@ -78,6 +82,7 @@ pub fn router(app: Arc<App>) -> Router {
         (name = "api keys", description = "Keys with scopes"),
         (name = "recipients", description = "What is known of recipients and their domains"),
         (name = "policies", description = "The tenant's policy"),
+        (name = "usage", description = "What is counted"),
         (name = "tenants", description = "For the operator of the deployment")
     )
 )]
@@ -293,12 +298,24 @@ struct DomainView {
     domain: String,
     /// What the tenant says.
     tls: Option<TlsRecord>,
-    /// What earlier submissions taught.
-    learned: Option<TlsRecord>,
+    /// What earlier submissions taught, as long as it is believed.
+    learned: Option<LearnedView>,
     /// What the domain publishes.
     mta_sts: Option<MtaStsFact>,
     /// When that was looked up.
     looked_up_at: Option<String>,
+}
+
+/// That required TLS failed for a domain.
+#[derive(Serialize, ToSchema)]
+struct LearnedView {
+    tls: TlsRecord,
+    /// When it last failed.
+    failed_at: String,
+    /// Until when that is believed; then the next mail tries again.
+    until: String,
+    /// How often it failed in a row.
+    n_failures: u32,
 }
 
 impl DomainView {
@@ -307,7 +324,12 @@ impl DomainView {
             object: "recipient_domain",
             domain,
             tls: row.recorded,
-            learned: row.learned,
+            learned: row.learned.map(|learned| LearnedView {
+                tls: TlsRecord::Fails,
+                failed_at: time(learned.failed_at_ms),
+                until: time(learned.until_ms),
+                n_failures: learned.n_failures,
+            }),
             mta_sts: row.mta_sts,
             looked_up_at: (row.looked_up_at_ms > 0).then(|| time(row.looked_up_at_ms)),
         }

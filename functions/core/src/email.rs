@@ -55,6 +55,16 @@ impl EmailRow {
         self.scheduled_at_ms.is_some() && self.fired_at_ms.is_none()
     }
 
+    /// Whether the outbox has a line for this email, and not one for its batch.
+    pub(crate) fn has_own_line(&self) -> bool {
+        self.batch.is_none() || self.scheduled_at_ms.is_some()
+    }
+
+    /// Whether its line in the outbox stands for one delivery alone.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.n_deliveries == 1 && self.has_own_line()
+    }
+
     /// From when on the time counts in which it must be sent.
     pub(crate) fn starts_at_ms(&self) -> i64 {
         self.scheduled_at_ms.unwrap_or(self.created_at_ms)

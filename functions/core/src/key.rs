@@ -21,6 +21,7 @@
 //! | what still has to be done | Mail | `<tenant>#OUTBOX#<shard>` | `<email or batch>` |
 //! | a portal message, its sessions | Mail | `<tenant>#PICKUP#<pickup>` | `PICKUP`, `SESSION#<hash>` |
 //! | what happened on a day, oldest first | Mail | `<tenant>#EVENTS#<day>` | `<event>` |
+//! | how often an answer of SES was in doubt on a day | Mail | `<tenant>#USAGE#<day>` | `DOUBTS` |
 //! | events that still have to be told | Mail | `<tenant>#EVENTDUE#<shard>` | `<event>` |
 //! | a recipient's keys and version | People | `<tenant>#RECIPIENT#<hash>` | `FACTS`, `KEY#<kind>` |
 //! | what is known of a mail domain | People | `<tenant>#DOMAIN#<domain>` | `TLS` |
@@ -136,6 +137,8 @@ pub enum Key<'a> {
     Event(&'a TenantId, &'a EventId),
     /// An event that still has to be told.
     EventDue(&'a TenantId, &'a EventId),
+    /// A day's counts of doubts; the day as `2026-11-24`.
+    Doubts(&'a TenantId, &'a str),
     /// The version of all that is known of a recipient.
     Facts(&'a TenantId, &'a RecipientHash),
     /// A recipient's certificate of one kind.
@@ -169,7 +172,8 @@ impl Key<'_> {
             | Key::Pickup(..)
             | Key::PickupSession(..)
             | Key::Event(..)
-            | Key::EventDue(..) => Table::Mail,
+            | Key::EventDue(..)
+            | Key::Doubts(..) => Table::Mail,
             Key::Facts(..) | Key::RecipientKey(..) | Key::Domain(..) => Table::People,
             Key::Record(..) => Table::Records,
             Key::Pending(..) => Table::Log,
@@ -206,6 +210,7 @@ impl Key<'_> {
             Key::PickupSession(tenant, pickup, hash) => (pickup_partition(tenant, pickup), format!("SESSION#{hash}")),
             Key::Event(tenant, event) => (events_partition(tenant, &day(event.made_at())), event.to_string()),
             Key::EventDue(tenant, event) => (event_due_partition(tenant, shard(event.as_str())), event.to_string()),
+            Key::Doubts(tenant, day) => (format!("{tenant}#USAGE#{day}"), "DOUBTS".to_owned()),
             Key::Facts(tenant, recipient) => (recipient_partition(tenant, recipient), "FACTS".to_owned()),
             Key::RecipientKey(tenant, recipient, kind) => (
                 recipient_partition(tenant, recipient),
@@ -363,6 +368,7 @@ mod tests {
             Key::PickupSession(&tenant, &pickup, "ef01"),
             Key::Event(&tenant, &event),
             Key::EventDue(&tenant, &event),
+            Key::Doubts(&tenant, "2026-11-24"),
             Key::Facts(&tenant, &recipient),
             Key::RecipientKey(&tenant, &recipient, "openpgp"),
             Key::Domain(&tenant, "clinic.test"),
@@ -401,6 +407,7 @@ mod tests {
         Mail ten_01040g2081040g2081040g2081#PICKUP#pu_050m2ga1850m2ga1850m2ga185 | SESSION#ef01
         Mail ten_01040g2081040g2081040g2081#EVENTS#2284-10-22 | evt_09144gj289144gj289144gj289
         Mail ten_01040g2081040g2081040g2081#EVENTDUE#1 | evt_09144gj289144gj289144gj289
+        Mail ten_01040g2081040g2081040g2081#USAGE#2026-11-24 | DOUBTS
         People ten_01040g2081040g2081040g2081#RECIPIENT#c0ffee | FACTS
         People ten_01040g2081040g2081040g2081#RECIPIENT#c0ffee | KEY#openpgp
         People ten_01040g2081040g2081040g2081#DOMAIN#clinic.test | TLS
