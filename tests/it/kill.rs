@@ -250,7 +250,10 @@ async fn run(seeded: &Folder, at: &str) -> Outcome {
     let folder = seeded.copy(&at.replace(':', "-"));
     let mut first = Program::start(&folder, Some(at)).await;
     let mut answers = BTreeMap::new();
-    #[expect(clippy::disallowed_methods, reason = "the program under test runs on the machine's clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the program under test runs on the machine's clock"
+    )]
     let soon = jiff::Timestamp::now() + Duration::from_millis(1_200);
     for (path, body, key) in requests(soon) {
         answers.insert(key, first.send(path, &body, key).await);

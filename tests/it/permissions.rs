@@ -141,7 +141,9 @@ async fn deliveries(running: &Running) {
         api_key: running.api_key.clone(),
         is_new: true,
     };
-    let rows = demo::send(&running.system, &seed, demo::Until::Delivered).await.unwrap();
+    let rows = demo::send(&running.system, &seed, demo::Until::Delivered)
+        .await
+        .unwrap();
     for method in ["openpgp", "smime", "tls", "portal"] {
         assert!(
             rows.iter().any(|row| row.method == method && row.state == "delivered"),

@@ -56,7 +56,11 @@ async fn until_handed(running: &Running, n: usize) -> Vec<(String, i64)> {
         if mails.len() >= n {
             return mails;
         }
-        assert!(start.elapsed() < Duration::from_secs(60), "only {} of {n} mails", mails.len());
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "only {} of {n} mails",
+            mails.len()
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -80,7 +84,12 @@ async fn a_backlog_drains_at_the_rate_without_one_refusal() {
     let running = Running::start().await;
     running.system.aws.ses.set_max_send_rate(10.0);
     let counts = count(&running);
-    let ids = accept(&running, &running.api_key, &batch("care@clinic.test", "p", 60, "treatment")).await;
+    let ids = accept(
+        &running,
+        &running.api_key,
+        &batch("care@clinic.test", "p", 60, "treatment"),
+    )
+    .await;
     let mails = until_handed(&running, 60).await;
     assert!(running.system.settled(Duration::from_secs(10)).await.unwrap());
     let mut seconds: BTreeMap<i64, usize> = BTreeMap::new();
@@ -107,7 +116,12 @@ async fn a_backlog_drains_at_the_rate_without_one_refusal() {
 async fn a_fast_account_needs_a_call_a_block_and_not_one_a_mail() {
     let running = Running::start().await;
     let counts = count(&running);
-    accept(&running, &running.api_key, &batch("care@clinic.test", "p", 100, "treatment")).await;
+    accept(
+        &running,
+        &running.api_key,
+        &batch("care@clinic.test", "p", 100, "treatment"),
+    )
+    .await;
     until_handed(&running, 100).await;
     let counts = counts.lock().unwrap().clone();
     println!("{counts:?}");
@@ -136,17 +150,37 @@ async fn another_tenants_backlog_and_ones_own_marketing_keep_nobody_waiting() {
     )
     .await
     .unwrap();
-    accept(&running, &running.api_key, &batch("care@clinic.test", "flood", 100, "treatment")).await;
-    accept(&running, &running.api_key, &batch("care@clinic.test", "promotion", 20, "marketing")).await;
+    accept(
+        &running,
+        &running.api_key,
+        &batch("care@clinic.test", "flood", 100, "treatment"),
+    )
+    .await;
+    accept(
+        &running,
+        &running.api_key,
+        &batch("care@clinic.test", "promotion", 20, "marketing"),
+    )
+    .await;
     tokio::time::sleep(Duration::from_millis(1_000)).await;
     let asked_ms = running.system.clock().now_ms();
-    accept(&running, &other.api_key, &batch("care@other.test", "small", 5, "treatment")).await;
+    accept(
+        &running,
+        &other.api_key,
+        &batch("care@other.test", "small", 5, "treatment"),
+    )
+    .await;
     let mails = until_handed(&running, 125).await;
     let last = |who: &str| {
         let mine = mails.iter().filter(|(address, _)| address.starts_with(who));
         mine.map(|(_, at_ms)| at_ms - asked_ms).max().unwrap()
     };
-    println!("small {} flood {} promotion {}", last("small"), last("flood"), last("promotion"));
+    println!(
+        "small {} flood {} promotion {}",
+        last("small"),
+        last("flood"),
+        last("promotion")
+    );
     assert!(last("small") < last("flood"), "the small tenant waited for the flood");
     assert!(last("flood") < last("promotion"), "marketing was sent before care");
 }
@@ -162,7 +196,12 @@ async fn an_unknown_rate_is_a_safe_one_and_a_throttle_is_no_attempt_too_many() {
         _ => Verdict::Go,
     };
     running.system.aws.set_faults(Some(Arc::new(hook)));
-    accept(&running, &running.api_key, &batch("care@clinic.test", "p", 40, "treatment")).await;
+    accept(
+        &running,
+        &running.api_key,
+        &batch("care@clinic.test", "p", 40, "treatment"),
+    )
+    .await;
     let mails = until_handed(&running, 40).await;
     let took_ms = mails.last().unwrap().1 - mails.first().unwrap().1;
     println!("{took_ms} ms");

@@ -88,12 +88,24 @@ async fn a_scheduled_email_goes_at_its_time_and_not_before() {
     let created: jiff::Timestamp = waiting["created_at"].as_str().unwrap().parse().unwrap();
     assert!((at.as_millisecond() - created.as_millisecond() - 3 * 86_400_000).abs() < 5_000);
     let (_, listed) = running.get("/emails").await;
-    let line = listed["data"].as_array().unwrap().iter().find(|line| line["id"] == *id).unwrap();
+    let line = listed["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|line| line["id"] == *id)
+        .unwrap();
     assert_eq!(line["scheduled_at"], waiting["scheduled_at"]);
 
     running.system.advance(Duration::from_secs(3 * 3600)).unwrap();
-    assert_eq!(statuses(&done(&running, &single).await), ["delivered"], "an hour late, as after an outage");
-    running.system.advance(DAY * 3 - Duration::from_secs(3 * 3600 + 120)).unwrap();
+    assert_eq!(
+        statuses(&done(&running, &single).await),
+        ["delivered"],
+        "an hour late, as after an outage"
+    );
+    running
+        .system
+        .advance(DAY * 3 - Duration::from_secs(3 * 3600 + 120))
+        .unwrap();
     quiet(&running).await;
     for address in many.iter().map(String::as_str).chain(["batch@patient.test"]) {
         assert!(running.mails(address).await.is_empty(), "{address} got it too early");
@@ -104,7 +116,11 @@ async fn a_scheduled_email_goes_at_its_time_and_not_before() {
     // The sweeps of the following minutes find nothing left to send.
     running.system.advance(Duration::from_secs(300)).unwrap();
     quiet(&running).await;
-    for address in many.iter().map(String::as_str).chain(["single@patient.test", "batch@patient.test"]) {
+    for address in many
+        .iter()
+        .map(String::as_str)
+        .chain(["single@patient.test", "batch@patient.test"])
+    {
         assert_eq!(running.mails(address).await.len(), 1, "{address}");
     }
     // A minute ahead, without the sweep: its ticket waits in the queue.
@@ -140,7 +156,11 @@ async fn what_holds_at_its_time_decides_how_it_goes_and_its_deadline_counts_from
         (&email(&json!("pat@patient.test"), "in 30 days"), "tls"),
     ] {
         let (status, planned) = running.post("/encryption/plan", &plan(email)).await;
-        assert_eq!((status, &planned["recipients"][0]["method"]), (200, &json!(method)), "{planned}");
+        assert_eq!(
+            (status, &planned["recipients"][0]["method"]),
+            (200, &json!(method)),
+            "{planned}"
+        );
     }
     let certified = running.send(&email(&json!("samir@certs.test"), "in 30 days")).await;
     let keyed = running.send(&email(&json!("rosa@keys.test"), "in 30 days")).await;
@@ -163,7 +183,11 @@ async fn what_holds_at_its_time_decides_how_it_goes_and_its_deadline_counts_from
     for (id, method) in [(certified, "portal"), (keyed, "tls"), (plain, "portal")] {
         let email = done(&running, &id).await;
         let recipient = &email["recipients"][0];
-        assert_eq!((&recipient["status"], &recipient["method"]), (&json!("delivered"), &json!(method)), "{email}");
+        assert_eq!(
+            (&recipient["status"], &recipient["method"]),
+            (&json!("delivered"), &json!(method)),
+            "{email}"
+        );
     }
 
     // SES takes nothing for 15 hours after the time, then for two more: given up 16 hours after the time, not before.
@@ -186,7 +210,10 @@ async fn what_holds_at_its_time_decides_how_it_goes_and_its_deadline_counts_from
 /// Waits until this event stands in the timeline of the only recipient.
 async fn quiet_but(running: &Running, id: &str, event: &str) {
     for _ in 0..600 {
-        if read(running, id).await["recipients"][0]["events"].to_string().contains(event) {
+        if read(running, id).await["recipients"][0]["events"]
+            .to_string()
+            .contains(event)
+        {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -234,7 +261,12 @@ async fn a_time_is_moved_both_ways_and_a_canceled_email_goes_to_nobody() {
         .await;
     for (id, wanted) in [(&earlier, "too late"), (&plain, "not scheduled")] {
         for answer in [cancel(&running, id).await, change(&running, id, "in 1 day").await] {
-            assert_eq!((answer.0, answer.1["name"].as_str()), (409, Some("conflict")), "{}", answer.1);
+            assert_eq!(
+                (answer.0, answer.1["name"].as_str()),
+                (409, Some("conflict")),
+                "{}",
+                answer.1
+            );
             assert!(answer.1["message"].as_str().unwrap().contains(wanted), "{}", answer.1);
         }
     }
@@ -276,7 +308,9 @@ async fn a_time_is_moved_both_ways_and_a_canceled_email_goes_to_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancellation_whose_answer_was_lost_still_holds() {
     let running = Running::start().await;
-    let id = running.send(&email(&json!(["a@patient.test", "b@patient.test"]), "in 1 day")).await;
+    let id = running
+        .send(&email(&json!(["a@patient.test", "b@patient.test"]), "in 1 day"))
+        .await;
     let lose = |call: &Call, phase: Phase| match (call.role.contains("send"), call.operation.as_str(), phase) {
         (true, "TransactWriteItems", Phase::After) => Verdict::Fail(Failure::Reset),
         _ => Verdict::Go,
@@ -342,7 +376,9 @@ async fn of_a_cancellation_and_a_worker_exactly_one_wins() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancellation_between_a_workers_look_and_its_firing_wins() {
     let running = Running::start().await;
-    let id = running.send(&email(&json!(["a@patient.test", "b@patient.test"]), "in 1 day")).await;
+    let id = running
+        .send(&email(&json!(["a@patient.test", "b@patient.test"]), "in 1 day"))
+        .await;
     // The worker has read the email as due when its firing fails; before it comes again, the sender calls it off.
     let n_failed = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&n_failed);

@@ -13,9 +13,18 @@ const PNG: &[u8] = b"\x89PNG\r\n";
 
 /// A canceled email must not have arrived.
 async fn assert_canceled(running: &Running, who: &str) {
-    running.system.advance(std::time::Duration::from_secs(3 * 86_400)).unwrap();
+    running
+        .system
+        .advance(std::time::Duration::from_secs(3 * 86_400))
+        .unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(700)).await;
-    assert!(running.system.settled(std::time::Duration::from_secs(30)).await.unwrap());
+    assert!(
+        running
+            .system
+            .settled(std::time::Duration::from_secs(30))
+            .await
+            .unwrap()
+    );
     assert!(running.mails(&format!("{who}-off@patient.test")).await.is_empty());
 }
 

@@ -208,14 +208,7 @@ impl App {
         Ok(0)
     }
 
-    async fn take(
-        &self,
-        tenant: &TenantId,
-        lane: Lane,
-        second: i64,
-        n: i64,
-        condition: Expression,
-    ) -> Result<Updated> {
+    async fn take(&self, tenant: &TenantId, lane: Lane, second: i64, n: i64, condition: Expression) -> Result<Updated> {
         let more = match lane {
             Lane::Care => "",
             Lane::Marketing => ", marketing :n",
@@ -228,14 +221,7 @@ impl App {
     }
 
     /// Gives a delivery a time to come back at, and makes known that its tenant comes then.
-    async fn place(
-        &self,
-        held: &mut Held,
-        tenant: &TenantId,
-        lane: Lane,
-        limit: i64,
-        now_ms: i64,
-    ) -> Result<i64> {
+    async fn place(&self, held: &mut Held, tenant: &TenantId, lane: Lane, limit: i64, now_ms: i64) -> Result<i64> {
         let key = (tenant.clone(), lane);
         held.places
             .retain(|_, places| places.next_ms < places.end_ms && places.next_ms > now_ms);

@@ -381,7 +381,6 @@ impl Work<'_> {
             facts,
         }
     }
-
 }
 
 /// Tells the queue of one delivery; a loss is made good by the sweep.

@@ -202,7 +202,10 @@ pub async fn change(app: &App, actor: &Actor, id: &str, body: &[u8]) -> Result<E
             .event(app, event(tenant, &moved))?;
         if transaction.commit().await? == Outcome::Committed {
             let ticket = line.ticket(tenant, app.clock.now_ms());
-            let tickets: Tickets = ticket.map(|(delay_ms, ticket)| (delay_ms, vec![ticket])).into_iter().collect();
+            let tickets: Tickets = ticket
+                .map(|(delay_ms, ticket)| (delay_ms, vec![ticket]))
+                .into_iter()
+                .collect();
             hint(app, tickets).await;
             return Ok(moved.id);
         }

@@ -24,7 +24,8 @@ impl Brake {
     /// How often the limit is halved now.
     pub(super) fn halvings(self, now_ms: i64) -> u32 {
         let steps_back = now_ms.saturating_sub(self.at_ms).max(0).div_euclid(BRAKE_MS);
-        self.halvings.saturating_sub(u32::try_from(steps_back).unwrap_or(u32::MAX))
+        self.halvings
+            .saturating_sub(u32::try_from(steps_back).unwrap_or(u32::MAX))
     }
 
     /// The brake after another throttle. Those of one second, which come in a bunch, count once.
@@ -83,9 +84,10 @@ impl Window {
             _ => BTreeSet::new(),
         };
         let is_count = |name: &str| {
-            [Lane::Care, Lane::Marketing]
-                .iter()
-                .any(|lane| name.strip_prefix(lane.as_str()).is_some_and(|rest| rest.starts_with('_')))
+            [Lane::Care, Lane::Marketing].iter().any(|lane| {
+                name.strip_prefix(lane.as_str())
+                    .is_some_and(|rest| rest.starts_with('_'))
+            })
         };
         Self {
             taken: integer(item, "taken").unwrap_or_default(),
@@ -171,7 +173,10 @@ mod tests {
         assert_eq!(once.pressed(100_900), once, "the same bunch");
         let thrice = once.pressed(101_500).pressed(103_000).pressed(105_000);
         let at = |ms: i64| thrice.halvings(105_000 + ms);
-        assert_eq!([0, 29_999, 30_000, 60_000, 90_000, 9_000_000].map(at), [3, 3, 2, 1, 0, 0]);
+        assert_eq!(
+            [0, 29_999, 30_000, 60_000, 90_000, 9_000_000].map(at),
+            [3, 3, 2, 1, 0, 0]
+        );
         assert_eq!(Brake::default().halvings(0), 0);
     }
 
@@ -183,7 +188,10 @@ mod tests {
             marketing,
             waiting_care: set(care),
             waiting_marketing: set(other),
-            counts: counts.iter().map(|(lane, n, count)| (lane.count_of(&tenant(*n)), *count)).collect(),
+            counts: counts
+                .iter()
+                .map(|(lane, n, count)| (lane.count_of(&tenant(*n)), *count))
+                .collect(),
         };
         let (care, marketing) = (Lane::Care, Lane::Marketing);
         for (what, window, lane, expected) in [
@@ -194,16 +202,51 @@ mod tests {
             ("another waits", window(0, 0, &[2], &[], &[]), care, 20),
             ("our share is used", window(20, 0, &[2], &[], &[(care, 1, 20)]), care, 0),
             ("two others wait", window(0, 0, &[1, 2, 3], &[], &[]), care, 13),
-            ("one waits and one took", window(13, 0, &[2], &[], &[(care, 3, 13)]), care, 13),
-            ("others used more than theirs", window(39, 0, &[1, 2], &[], &[(care, 2, 39)]), care, 1),
+            (
+                "one waits and one took",
+                window(13, 0, &[2], &[], &[(care, 3, 13)]),
+                care,
+                13,
+            ),
+            (
+                "others used more than theirs",
+                window(39, 0, &[1, 2], &[], &[(care, 2, 39)]),
+                care,
+                1,
+            ),
             ("marketing alone", window(0, 0, &[], &[], &[]), marketing, 30),
-            ("what care leaves", window(35, 0, &[], &[], &[(care, 2, 35)]), marketing, 5),
-            ("its three quarters are used", window(30, 30, &[], &[], &[(marketing, 1, 30)]), marketing, 0),
-            ("care takes what it left", window(30, 30, &[], &[], &[(marketing, 1, 30)]), care, 10),
+            (
+                "what care leaves",
+                window(35, 0, &[], &[], &[(care, 2, 35)]),
+                marketing,
+                5,
+            ),
+            (
+                "its three quarters are used",
+                window(30, 30, &[], &[], &[(marketing, 1, 30)]),
+                marketing,
+                0,
+            ),
+            (
+                "care takes what it left",
+                window(30, 30, &[], &[], &[(marketing, 1, 30)]),
+                care,
+                10,
+            ),
             ("care waits", window(0, 0, &[2], &[], &[]), marketing, 2),
-            ("care waits, ours too", window(2, 2, &[1], &[], &[(marketing, 1, 2)]), marketing, 0),
+            (
+                "care waits, ours too",
+                window(2, 2, &[1], &[], &[(marketing, 1, 2)]),
+                marketing,
+                0,
+            ),
             ("another's marketing waits", window(0, 0, &[], &[2], &[]), marketing, 15),
-            ("marketing's waiting is nothing to care", window(0, 0, &[], &[2, 3], &[]), care, 40),
+            (
+                "marketing's waiting is nothing to care",
+                window(0, 0, &[], &[2, 3], &[]),
+                care,
+                40,
+            ),
         ] {
             assert_eq!(allowed(&window, &tenant(1), lane, 40), expected, "{what}");
         }
