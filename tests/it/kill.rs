@@ -199,6 +199,8 @@ impl Program {
             "GetObject",
             "BatchGetItem",
             "GetItem",
+            "UpdateItem",
+            "GetAccount",
             "ReceiveMessage",
             "DeleteMessage",
             "Query",
@@ -211,8 +213,11 @@ impl Program {
     }
 }
 
-/// What a client sends: one email to four recipients who get it in different ways, and a batch of two.
-fn requests() -> [(&'static str, Value, &'static str); 2] {
+/// What a client sends: one email to four recipients who get it in different ways, a batch of two, and one that is scheduled
+/// for a time that comes while the program runs.
+fn requests(soon: jiff::Timestamp) -> [(&'static str, Value, &'static str); 3] {
+    let mut later = json!({ "from": "care@clinic.test", "to": ["g@patient.test", "h@clinic2.test"], "subject": "Later", "text": "Now." });
+    later["scheduled_at"] = json!(soon.to_string());
     let email = |to: Value| json!({ "from": "care@clinic.test", "to": to, "subject": "Your results", "text": "They are fine." });
     [
         (
@@ -230,6 +235,7 @@ fn requests() -> [(&'static str, Value, &'static str); 2] {
             json!([email(json!("e@patient.test")), email(json!("f@clinic2.test"))]),
             "two",
         ),
+        ("/emails", later, "three"),
     ]
 }
 
@@ -244,16 +250,21 @@ async fn run(seeded: &Folder, at: &str) -> Outcome {
     let folder = seeded.copy(&at.replace(':', "-"));
     let mut first = Program::start(&folder, Some(at)).await;
     let mut answers = BTreeMap::new();
-    for (path, body, key) in requests() {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the program under test runs on the machine's clock"
+    )]
+    let soon = jiff::Timestamp::now() + Duration::from_millis(1_200);
+    for (path, body, key) in requests(soon) {
         answers.insert(key, first.send(path, &body, key).await);
     }
-    let killed = first.death(Duration::from_secs(3)).await;
+    let killed = first.death(Duration::from_secs(4)).await;
     if killed.is_none() {
         first.child.kill().await.unwrap();
     }
     let second = again(&folder).await;
     let mut emails = Vec::new();
-    for (path, body, key) in requests() {
+    for (path, body, key) in requests(soon) {
         let ids = accepted(&second, path, &body, key).await;
         if let Some(Some(first)) = answers.get(key) {
             assert_eq!(*first, ids, "{at}: a repetition gets another answer");
@@ -277,7 +288,7 @@ async fn run(seeded: &Folder, at: &str) -> Outcome {
             n_delivered += 1;
         }
     }
-    assert_eq!(n_delivered, 6, "{at}: {killed:?}: a recipient is missing");
+    assert_eq!(n_delivered, 8, "{at}: {killed:?}: a recipient is missing");
     Outcome { killed, n_delivered }
 }
 
@@ -317,7 +328,7 @@ async fn settled(program: &Program, id: &str, at: &str) -> Vec<Value> {
         let recipients = email["recipients"].as_array().unwrap();
         if recipients
             .iter()
-            .all(|r| !matches!(r["status"].as_str(), Some("queued" | "sending" | "sent")))
+            .all(|r| !matches!(r["status"].as_str(), Some("scheduled" | "queued" | "sending" | "sent")))
         {
             return recipients.clone();
         }
@@ -345,10 +356,10 @@ async fn seeded() -> Folder {
     folder
 }
 
-/// Calls at which the program is killed; a run without a kill makes about 118. Those of the acceptances come first, one
-/// after the other; deliveries run at the same time, so that which of them makes the n-th call differs between runs.
+/// Calls at which the program is killed; a run without a kill makes about 160, the last of them for the scheduled
+/// email. Those of the acceptances come first, one after the other; deliveries run at the same time, so that which of them makes the n-th call differs between runs.
 fn points() -> Vec<u64> {
-    (1..=40).step_by(2).chain((41..=116).step_by(3)).collect()
+    (1..=40).step_by(2).chain((41..=158).step_by(3)).collect()
 }
 
 /// What is tried where a kind of call was missed: deliveries are under way at these.

@@ -34,6 +34,7 @@ async fn every_role_allows_what_its_function_does_and_nothing_else() {
     administration(&running).await;
     sending(&running).await;
     deliveries(&running).await;
+    schedules(&running).await;
     a_lost_ticket(&running).await;
     a_refusal_by_ses(&running).await;
     a_lost_answer(&running).await;
@@ -151,6 +152,32 @@ async fn deliveries(running: &Running) {
             "nothing went by {method}"
         );
     }
+}
+
+/// A scheduled email is moved and sent, another called off.
+async fn schedules(running: &Running) {
+    let later = |to: &str| {
+        let mut email = email(to);
+        email["scheduled_at"] = json!("in 2 days");
+        email
+    };
+    let (sent, off) = (
+        running.send(&later("pat@patient.test")).await,
+        running.send(&later("pat@patient.test")).await,
+    );
+    let body = Some(json!({ "scheduled_at": "in 1 hour" }).to_string().into_bytes());
+    let changed = running.call(Method::PATCH, &format!("/emails/{sent}"), body, &[]).await;
+    assert_eq!(changed.0, 200, "{}", changed.1);
+    let (status, answer) = running.post(&format!("/emails/{off}/cancel"), &json!({})).await;
+    assert_eq!(status, 200, "{answer}");
+    running.system.advance(Duration::from_secs(3605)).unwrap();
+    for _ in 0..200 {
+        if running.get(&format!("/emails/{sent}")).await.1["last_event"] == "delivered" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it was not sent at its time")
 }
 
 /// The queue takes no ticket, so that the sweep has to.

@@ -110,6 +110,9 @@ async fn bad_emails_are_refused_with_a_pointer_and_leave_nothing_behind() {
             with("/security", json!({"expires_in": SECRET})),
         ),
         (422, "/security/method", with("/security", json!({"method": SECRET}))),
+        (422, "/scheduled_at", with("/scheduled_at", json!(SECRET))),
+        (422, "/scheduled_at", with("/scheduled_at", json!("in 366 days"))),
+        (422, "/scheduled_at", with("/scheduled_at", json!(7))),
         (422, "/patient_ref", with("/patient_ref", json!(format!("{SECRET}\n")))),
     ];
     for address in [

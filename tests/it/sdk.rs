@@ -11,6 +11,23 @@ const PDF: &[u8] = b"%PDF-1.7 \x00\xff not really";
 /// What their picture begins with.
 const PNG: &[u8] = b"\x89PNG\r\n";
 
+/// A canceled email must not have arrived.
+async fn assert_canceled(running: &Running, who: &str) {
+    running
+        .system
+        .advance(std::time::Duration::from_secs(3 * 86_400))
+        .unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    assert!(
+        running
+            .system
+            .settled(std::time::Duration::from_secs(30))
+            .await
+            .unwrap()
+    );
+    assert!(running.mails(&format!("{who}-off@patient.test")).await.is_empty());
+}
+
 /// The one mail that an address got.
 async fn mail(running: &Running, to: &str) -> Vec<u8> {
     let mut mails = running.mails(to).await;
@@ -93,8 +110,9 @@ async fn the_node_sdk_works_unchanged() {
         .arg(file("sdk/node.mjs"))
         .env("SEALPOST_API", running.url(""))
         .env("SEALPOST_API_KEY", &running.api_key);
-    suite(&mut command, 16).await;
+    suite(&mut command, 20).await;
     assert_arrived(&running, "node", "buffer.pdf").await;
+    assert_canceled(&running, "node").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,6 +123,7 @@ async fn the_python_sdk_works_unchanged() {
     command
         .env("SEALPOST_API", running.url(""))
         .env("SEALPOST_API_KEY", &running.api_key);
-    suite(&mut command, 12).await;
+    suite(&mut command, 15).await;
     assert_arrived(&running, "python", "list.pdf").await;
+    assert_canceled(&running, "python").await;
 }

@@ -6,12 +6,17 @@ use crate::lambda::{CANARY, Function, assert_every_event_is_used, events, fill};
 use crate::system::Running;
 
 /// Each sample, with the status and the name of the error that it gets.
-const EXPECTED: [(&str, u64, &str); 13] = [
+const EXPECTED: [(&str, u64, &str); 18] = [
     ("send", 200, ""),
     ("batch", 200, ""),
     ("plan", 200, ""),
     ("get", 200, ""),
     ("list", 200, ""),
+    ("schedule", 200, ""),
+    ("change", 200, ""),
+    ("change-bad-time", 422, "validation_error"),
+    ("cancel", 200, ""),
+    ("cancel-too-late", 409, "conflict"),
     ("malformed", 400, "validation_error"),
     ("missing-key", 401, "missing_api_key"),
     ("unknown-key", 403, "invalid_api_key"),
@@ -38,12 +43,13 @@ async fn every_sample_is_answered_as_the_api_says_and_the_mail_arrives() {
     let mut function = Function::start(&running, "send", &[]).await;
     let events = events("send");
     assert_every_event_is_used("send", EXPECTED.map(|(name, ..)| name));
-    let mut email = String::new();
+    let (mut email, mut later) = (String::new(), String::new());
     for (name, status, error) in EXPECTED {
         let values = [
             ("api_key", &*running.api_key),
             ("read_key", &read_key),
             ("email", &email),
+            ("later", &later),
         ];
         let answer = function.request(&fill(&events[name], &values)).await;
         assert_eq!(answer.verdict(), (status, error.to_owned()), "{name}: {}", answer.body);
@@ -67,6 +73,9 @@ async fn every_sample_is_answered_as_the_api_says_and_the_mail_arrives() {
                 (body["data"].as_array().unwrap().len(), &body["has_more"]),
                 (1, &json!(true))
             ),
+            "schedule" => later = body["id"].as_str().unwrap().to_owned(),
+            "change" | "cancel" => assert_eq!(body, json!({ "object": "email", "id": &later })),
+            "change-bad-time" => assert_eq!(pointer(&body), "/scheduled_at"),
             "bad-recipient" => assert_eq!(pointer(&body), "/to/1"),
             "unknown-field" => assert_eq!(pointer(&body), "/canary"),
             _ => {}

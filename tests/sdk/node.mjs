@@ -165,6 +165,38 @@ await check("a page before an email holds the newer ones", async () => {
   assert.deepEqual(page.data.map((one) => one.id), [sent.at(-1)]);
 });
 
+const soon = (ms) => new Date(Date.now() + ms).toISOString();
+await check("an email is scheduled, moved and called off", async () => {
+  const at = soon(3_600_000);
+  const { id } = await data(resend.emails.send(email({ to: "node-off@patient.test", scheduledAt: at })));
+  const waiting = await data(resend.emails.get(id));
+  assert.equal(Date.parse(waiting.scheduled_at), Date.parse(at));
+  assert.equal(waiting.last_event, "scheduled");
+  const later = soon(7_200_000);
+  assert.deepEqual(await data(resend.emails.update({ id, scheduledAt: later })), { object: "email", id });
+  assert.equal(Date.parse((await data(resend.emails.get(id))).scheduled_at), Date.parse(later));
+  assert.deepEqual(await data(resend.emails.cancel(id)), { object: "email", id });
+  assert.equal((await data(resend.emails.get(id))).last_event, "canceled");
+  await refused(resend.emails.update({ id, scheduledAt: later }), "conflict", 409);
+});
+await check("an email is scheduled in words, alone and in a batch", async () => {
+  const far = await data(resend.emails.send(email({ to: "node-off@patient.test", scheduledAt: "in 2 days" })));
+  await data(resend.emails.cancel(far.id));
+  const batch = [email({ to: "node-off@patient.test", scheduledAt: "in 1 hour" })];
+  const [{ id }] = (await data(resend.batch.send(batch))).data;
+  assert.equal((await data(resend.emails.get(id))).last_event, "scheduled");
+  await data(resend.emails.cancel(id));
+});
+await check("a time that is no time is a validation error", async () => {
+  await refused(resend.emails.send(email({ scheduledAt: "next full moon" })), "validation_error", 422);
+  await refused(resend.emails.send(email({ scheduledAt: soon(366 * 86_400_000) })), "validation_error", 422);
+});
+await check("what is sent can neither be moved nor called off", async () => {
+  await refused(resend.emails.cancel(sent[0]), "conflict", 409);
+  await refused(resend.emails.update({ id: sent[0], scheduledAt: soon(3_600_000) }), "conflict", 409);
+  await refused(resend.emails.cancel("em_00000000000000000000000000"), "not_found", 404);
+});
+
 await check("a sender that is no address is a validation error", () =>
   refused(resend.emails.send(email({ from: "nobody" })), "validation_error", 422));
 await check("a sender at a foreign domain is refused", () =>

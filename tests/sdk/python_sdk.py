@@ -129,6 +129,38 @@ class Sdk(unittest.TestCase):
         newer = resend.Emails.list({"limit": 1, "before": self.sent[-2]})
         self.assertEqual([one["id"] for one in newer["data"]], self.sent[-1:])
 
+    def soon(self, **ahead):
+        at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(**ahead)
+        return at.isoformat()
+
+    def test_4_an_email_is_scheduled_moved_and_called_off(self):
+        params = email(to="python-off@patient.test", scheduled_at=self.soon(hours=1))
+        id = resend.Emails.send(params)["id"]
+        self.assertEqual(resend.Emails.get(id)["last_event"], "scheduled")
+        later = self.soon(hours=2)
+        changed = resend.Emails.update({"id": id, "scheduled_at": later})
+        self.assertEqual((changed["object"], changed["id"]), ("email", id))
+        at = datetime.datetime.fromisoformat(resend.Emails.get(id)["scheduled_at"])
+        self.assertLess(abs(at - datetime.datetime.fromisoformat(later)), datetime.timedelta(milliseconds=1))
+        canceled = resend.Emails.cancel(id)
+        self.assertEqual((canceled["object"], canceled["id"]), ("email", id))
+        self.assertEqual(resend.Emails.get(id)["last_event"], "canceled")
+        moved = {"id": id, "scheduled_at": later}
+        self.refused(exceptions.ResendError, 409, "conflict", resend.Emails.update, moved)
+
+    def test_4_a_time_that_is_no_time_is_a_validation_error(self):
+        for at in ["next full moon", self.soon(days=366)]:
+            params = email(scheduled_at=at)
+            self.refused(exceptions.ValidationError, 422, "validation_error", resend.Emails.send, params)
+
+    def test_4_what_is_sent_can_neither_be_moved_nor_called_off(self):
+        id = self.sent[0]
+        self.refused(exceptions.ResendError, 409, "conflict", resend.Emails.cancel, id)
+        moved = {"id": id, "scheduled_at": self.soon(hours=1)}
+        self.refused(exceptions.ResendError, 409, "conflict", resend.Emails.update, moved)
+        unknown = "em_00000000000000000000000000"
+        self.refused(exceptions.ResendError, 404, "not_found", resend.Emails.cancel, unknown)
+
     def test_4_a_sender_that_is_no_address_is_a_validation_error(self):
         self.refused(
             exceptions.ValidationError, 422, "validation_error", resend.Emails.send, email(**{"from": "nobody"})

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::egress::Egress;
 use crate::error::Result;
 use crate::random::Random;
+use crate::rate::Rate;
 
 /// One process's view of the deployment.
 pub struct App {
@@ -23,6 +24,7 @@ pub struct App {
     pub(crate) aws: Clients,
     pub(crate) period_keys: PeriodKeys,
     pub(crate) egress: Egress,
+    pub(crate) rate: Rate,
 }
 
 impl App {
@@ -46,6 +48,7 @@ impl App {
             random: Random::system(),
             aws: Clients::new(sdk),
             period_keys: PeriodKeys::default(),
+            rate: Rate::default(),
         })
     }
 }

@@ -33,6 +33,12 @@ pub enum Action {
     DomainRecorded,
     /// An email was accepted.
     EmailAccepted,
+    /// A scheduled email got another time.
+    EmailRescheduled,
+    /// A scheduled email was called off.
+    EmailCanceled,
+    /// A scheduled email's time came.
+    EmailDue,
     /// A batch of emails was accepted.
     BatchAccepted,
     /// A delivery is about to be handed to SES.
@@ -76,6 +82,9 @@ impl Action {
             Action::RecipientKeyRemoved => "recipient_key.removed",
             Action::DomainRecorded => "domain.recorded",
             Action::EmailAccepted => "email.accepted",
+            Action::EmailRescheduled => "email.rescheduled",
+            Action::EmailCanceled => "email.canceled",
+            Action::EmailDue => "email.due",
             Action::BatchAccepted => "batch.accepted",
             Action::DeliverySubmitting => "delivery.submitting",
             Action::DeliverySent => "delivery.sent",

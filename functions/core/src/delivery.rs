@@ -1,6 +1,8 @@
 //! One email for one recipient: the state machine.
 //!
 //! ```text
+//! Scheduled -> Canceled
+//!    `-> Claimed, once the email is due
 //! Ready -> Claimed -> Submitting -> Sent -> what SES tells of it: delivered, bounced …
 //!            |            |          `-> Ready for the portal (required TLS failed)
 //!            |            |-> Ready (refused for now)   |-> Failed (refused for good)
@@ -34,6 +36,8 @@ use observation::Observed;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
+    /// Waits until its email is due, or called off.
+    Scheduled,
     /// Waits for a worker, from `not_before_ms` on.
     Ready,
     /// A worker has it until `lease_until_ms`.
@@ -50,12 +54,16 @@ pub enum State {
     Failed,
     /// Its deadline passed before it could be sent.
     Expired,
+    /// Its sender called it off in time.
+    Canceled,
 }
 
 /// What callers see of a delivery's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
+    /// Waits for the time that its sender asked for.
+    Scheduled,
     /// Waits to be sent.
     Queued,
     /// Is being sent.
@@ -82,6 +90,8 @@ pub enum Status {
     Expired,
     /// Cannot be sent.
     Failed,
+    /// Was called off.
+    Canceled,
 }
 
 impl Status {
@@ -89,6 +99,7 @@ impl Status {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Status::Scheduled => "scheduled",
             Status::Queued => "queued",
             Status::Sending => "sending",
             Status::Sent => "sent",
@@ -102,25 +113,28 @@ impl Status {
             Status::Blocked => "blocked",
             Status::Expired => "expired",
             Status::Failed => "failed",
+            Status::Canceled => "canceled",
         }
     }
 
     /// Which status of several recipients stands for the email: trouble first, then what is not done.
     pub(crate) fn urgency(self) -> u8 {
         match self {
-            Status::PickedUp => 0,
-            Status::Delivered => 1,
-            Status::Sent => 2,
-            Status::DeliveryDelayed => 3,
-            Status::Queued => 4,
-            Status::Sending => 5,
-            Status::Complained => 6,
-            Status::Suppressed => 7,
-            Status::Held => 8,
-            Status::Expired => 9,
-            Status::Bounced => 10,
-            Status::Blocked => 11,
-            Status::Failed => 12,
+            Status::Canceled => 0,
+            Status::PickedUp => 1,
+            Status::Delivered => 2,
+            Status::Sent => 3,
+            Status::DeliveryDelayed => 4,
+            Status::Scheduled => 5,
+            Status::Queued => 6,
+            Status::Sending => 7,
+            Status::Complained => 8,
+            Status::Suppressed => 9,
+            Status::Held => 10,
+            Status::Expired => 11,
+            Status::Bounced => 12,
+            Status::Blocked => 13,
+            Status::Failed => 14,
         }
     }
 }
@@ -210,17 +224,27 @@ pub struct DeliveryRow {
 }
 
 impl DeliveryRow {
-    pub(crate) fn new(id: DeliveryId, email: EmailId, n: u32, created_at_ms: i64) -> Self {
+    pub(crate) fn new(
+        id: DeliveryId,
+        email: EmailId,
+        n: u32,
+        created_at_ms: i64,
+        scheduled_at_ms: Option<i64>,
+    ) -> Self {
+        let (state, event) = match scheduled_at_ms {
+            None => (State::Ready, "queued"),
+            Some(_) => (State::Scheduled, "scheduled"),
+        };
         Self {
             id,
             email,
             n,
-            state: State::Ready,
+            state,
             ver: 1,
             attempt: 0,
             n_claims: 0,
             n_resends: 0,
-            not_before_ms: created_at_ms,
+            not_before_ms: scheduled_at_ms.unwrap_or(created_at_ms),
             lease_until_ms: 0,
             deadline_ms: 0,
             is_ambiguous: false,
@@ -229,7 +253,7 @@ impl DeliveryRow {
             ses_message_id: None,
             ended_because: None,
             events: vec![Event {
-                kind: "queued".to_owned(),
+                kind: event.to_owned(),
                 at_ms: created_at_ms,
             }],
             observed: BTreeSet::new(),
@@ -241,6 +265,7 @@ impl DeliveryRow {
     #[must_use]
     pub fn status(&self) -> Status {
         match self.state {
+            State::Scheduled => Status::Scheduled,
             State::Ready => Status::Queued,
             State::Claimed | State::Submitting => Status::Sending,
             State::Held => Status::Held,
@@ -250,6 +275,7 @@ impl DeliveryRow {
             // It was given up for want of news; news that came after all is the truth.
             State::Expired if self.is_observed_to_the_end() => self.observed_status().unwrap_or(Status::Expired),
             State::Expired => Status::Expired,
+            State::Canceled => Status::Canceled,
         }
     }
 
@@ -269,15 +295,17 @@ impl DeliveryRow {
     #[must_use]
     pub(crate) fn is_settled(&self) -> bool {
         match self.state {
-            State::Ready | State::Claimed | State::Submitting => false,
+            State::Scheduled | State::Ready | State::Claimed | State::Submitting => false,
             State::Sent => self.is_observed_to_the_end(),
-            State::Held | State::Blocked | State::Failed | State::Expired => true,
+            State::Held | State::Blocked | State::Failed | State::Expired | State::Canceled => true,
         }
     }
 
     /// When the sweep has to look at it, if nothing else happens; `None` for a settled one.
     pub(crate) fn look_at_ms(&self) -> Option<i64> {
         match self.state {
+            // Its email has a line of its own only once it is due, and then its ticket was lost.
+            State::Scheduled => Some(self.created_at_ms),
             State::Ready => Some(self.not_before_ms.saturating_add(sweep::GRACE_MS)),
             State::Claimed => Some(self.lease_until_ms),
             State::Submitting => Some(self.deadline_ms),
@@ -324,10 +352,10 @@ impl Transaction<'_> {
     /// Brings an email's line in the outbox to what is left to be done for this delivery. The line of an email with one
     /// recipient follows it; a line that stands for several is only ever brought forward, and the sweep sees to the rest.
     pub(crate) fn follow(self, app: &App, tenant: &TenantId, email: &EmailRow, row: &DeliveryRow) -> Self {
-        let is_alone = email.n_deliveries == 1 && email.batch.is_none();
+        let is_alone = email.is_alone();
         let (key, id) = match &email.batch {
-            Some(batch) => (Key::OutboxBatch(tenant, batch), batch.as_str()),
-            None => (Key::OutboxEmail(tenant, &email.id), email.id.as_str()),
+            Some(batch) if !email.has_own_line() => (Key::OutboxBatch(tenant, batch), batch.as_str()),
+            _ => (Key::OutboxEmail(tenant, &email.id), email.id.as_str()),
         };
         let line = OutboxRow::new(app, id);
         match row.look_at_ms() {

@@ -10,6 +10,7 @@ pub mod idempotency;
 pub mod plan;
 pub mod read;
 pub mod request;
+pub mod schedule;
 
 use sealpost_codec::address::{Address, Mailbox};
 use serde::{Deserialize, Serialize};
@@ -34,9 +35,40 @@ pub(crate) struct EmailRow {
     /// The batch that must be committed before the email counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) batch: Option<BatchId>,
+    /// The time that its sender asked for, if that was later than at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) scheduled_at_ms: Option<i64>,
+    /// When that time came: from then on it can neither be moved nor called off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fired_at_ms: Option<i64>,
+    /// When it was called off: from then on it is never sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) canceled_at_ms: Option<i64>,
     /// A [`Head`], sealed under the record key.
     #[serde(with = "serde_bytes")]
     pub(crate) head: Vec<u8>,
+}
+
+impl EmailRow {
+    /// Whether it waits for its time, or was called off before: no worker may touch a delivery of it.
+    pub(crate) fn waits(&self) -> bool {
+        self.scheduled_at_ms.is_some() && self.fired_at_ms.is_none()
+    }
+
+    /// Whether the outbox has a line for this email, and not one for its batch.
+    pub(crate) fn has_own_line(&self) -> bool {
+        self.batch.is_none() || self.scheduled_at_ms.is_some()
+    }
+
+    /// Whether its line in the outbox stands for one delivery alone.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.n_deliveries == 1 && self.has_own_line()
+    }
+
+    /// From when on the time counts in which it must be sent.
+    pub(crate) fn starts_at_ms(&self) -> i64 {
+        self.scheduled_at_ms.unwrap_or(self.created_at_ms)
+    }
 }
 
 /// What is known of an email beside its message: sealed, since all of it may identify a patient.

@@ -1,7 +1,7 @@
 //! The only builder of table keys and object paths.
 //!
-//! Every partition key begins with the tenant, so that a role or a query for one tenant cannot reach another; the one
-//! exception is the register of tenants itself. No key holds an address, a subject or a body: addresses appear as a keyed
+//! Every partition key begins with the tenant, so that a role or a query for one tenant cannot reach another; the
+//! exceptions are the register of tenants itself and the sending rate, which tenants share. No key holds an address, a subject or a body: addresses appear as a keyed
 //! hash ([`RecipientHash`]).
 //!
 //! | access | table | pk | sk |
@@ -15,6 +15,9 @@
 //! | emails, newest first | Mail | `<tenant>#EMAILS#<month>` | `<email>` |
 //! | a batch's commit mark | Mail | `<tenant>#BATCH#<batch>` | `BATCH` |
 //! | an idempotency key | Mail | `<tenant>#IDEMPOTENCY#<hash>` | `IDEMPOTENCY` |
+//! | emails that wait for their time, soonest first | Mail | `<tenant>#SCHEDULED#<shard>` | `<time>#<email>` |
+//! | what was sent in a second, who comes back in it | Mail | `deployment#RATE#<second>` | `WINDOW` |
+//! | until when waiting deliveries are lined up | Mail | `<tenant>#RATE` | `LINE#<lane>` |
 //! | what still has to be done | Mail | `<tenant>#OUTBOX#<shard>` | `<email or batch>` |
 //! | a portal message, its sessions | Mail | `<tenant>#PICKUP#<pickup>` | `PICKUP`, `SESSION#<hash>` |
 //! | what happened on a day, oldest first | Mail | `<tenant>#EVENTS#<day>` | `<event>` |
@@ -30,6 +33,7 @@ use jiff::tz::TimeZone;
 
 use crate::config::Config;
 use crate::id::{ApiKeyId, AuditId, BatchId, DeliveryId, EmailId, EventId, PickupId, RecordId, TenantId};
+use crate::rate::Lane;
 
 /// How many partitions a tenant's outbox and pending audit entries are spread over; a partition takes 1,000 writes a
 /// second (DynamoDB developer guide, "Partitions and data distribution").
@@ -117,6 +121,12 @@ pub enum Key<'a> {
     Idempotency(&'a TenantId, &'a str),
     /// An email's line in the outbox.
     OutboxEmail(&'a TenantId, &'a EmailId),
+    /// An email's line in the list of those that wait for a time, which is in milliseconds since the epoch.
+    Scheduled(&'a TenantId, i64, &'a EmailId),
+    /// What was sent in a second, counted since the epoch.
+    RateWindow(i64),
+    /// The end of a tenant's line of waiting deliveries.
+    RateLine(&'a TenantId, Lane),
     /// A batch's line in the outbox.
     OutboxBatch(&'a TenantId, &'a BatchId),
     /// A portal message.
@@ -154,6 +164,9 @@ impl Key<'_> {
             | Key::Listed(..)
             | Key::Batch(..)
             | Key::Idempotency(..)
+            | Key::Scheduled(..)
+            | Key::RateWindow(..)
+            | Key::RateLine(..)
             | Key::OutboxEmail(..)
             | Key::OutboxBatch(..)
             | Key::Pickup(..)
@@ -186,6 +199,12 @@ impl Key<'_> {
             Key::Batch(tenant, batch) => (format!("{tenant}#BATCH#{batch}"), "BATCH".to_owned()),
             Key::Idempotency(tenant, hash) => (format!("{tenant}#IDEMPOTENCY#{hash}"), "IDEMPOTENCY".to_owned()),
             Key::OutboxEmail(tenant, email) => (outbox_partition(tenant, shard(email.as_str())), email.to_string()),
+            Key::Scheduled(tenant, at_ms, email) => (
+                scheduled_partition(tenant, shard(email.as_str())),
+                format!("{}#{email}", scheduled_from(*at_ms)),
+            ),
+            Key::RateWindow(second) => (format!("{REGISTER}#RATE#{second}"), "WINDOW".to_owned()),
+            Key::RateLine(tenant, lane) => (format!("{tenant}#RATE"), format!("LINE#{}", lane.as_str())),
             Key::OutboxBatch(tenant, batch) => (outbox_partition(tenant, shard(batch.as_str())), batch.to_string()),
             Key::Pickup(tenant, pickup) => (pickup_partition(tenant, pickup), "PICKUP".to_owned()),
             Key::PickupSession(tenant, pickup, hash) => (pickup_partition(tenant, pickup), format!("SESSION#{hash}")),
@@ -229,6 +248,18 @@ pub fn list_partition(tenant: &TenantId, month: &str) -> String {
 #[must_use]
 pub fn outbox_partition(tenant: &TenantId, shard: u8) -> String {
     format!("{tenant}#OUTBOX#{shard}")
+}
+
+/// Partition of one shard of the emails that wait for a time.
+#[must_use]
+pub fn scheduled_partition(tenant: &TenantId, shard: u8) -> String {
+    format!("{tenant}#SCHEDULED#{shard}")
+}
+
+/// Below every sort key of an email that waits for this time or a later one, above those of earlier ones.
+#[must_use]
+pub fn scheduled_from(at_ms: i64) -> String {
+    format!("{:015}", at_ms.max(0))
 }
 
 /// Partition of a day's events.
@@ -328,6 +359,9 @@ mod tests {
             Key::Listed(&tenant, &email),
             Key::Batch(&tenant, &batch),
             Key::Idempotency(&tenant, "abcd"),
+            Key::Scheduled(&tenant, 1_795_521_600_000, &email),
+            Key::RateWindow(1_795_521_600),
+            Key::RateLine(&tenant, Lane::Care),
             Key::OutboxEmail(&tenant, &email),
             Key::OutboxBatch(&tenant, &batch),
             Key::Pickup(&tenant, &pickup),
@@ -364,6 +398,9 @@ mod tests {
         Mail ten_01040g2081040g2081040g2081#EMAILS#2039-12 | em_02081040g2081040g2081040g2
         Mail ten_01040g2081040g2081040g2081#BATCH#bat_060r30c1g60r30c1g60r30c1g6 | BATCH
         Mail ten_01040g2081040g2081040g2081#IDEMPOTENCY#abcd | IDEMPOTENCY
+        Mail ten_01040g2081040g2081040g2081#SCHEDULED#2 | 001795521600000#em_02081040g2081040g2081040g2
+        Mail deployment#RATE#1795521600 | WINDOW
+        Mail ten_01040g2081040g2081040g2081#RATE | LINE#care
         Mail ten_01040g2081040g2081040g2081#OUTBOX#2 | em_02081040g2081040g2081040g2
         Mail ten_01040g2081040g2081040g2081#OUTBOX#2 | bat_060r30c1g60r30c1g60r30c1g6
         Mail ten_01040g2081040g2081040g2081#PICKUP#pu_050m2ga1850m2ga1850m2ga185 | PICKUP

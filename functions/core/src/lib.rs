@@ -19,6 +19,7 @@ pub mod phi;
 pub mod pickup;
 pub mod policy;
 pub mod random;
+pub mod rate;
 pub mod recipient;
 pub(crate) mod record;
 pub(crate) mod seal;

@@ -11,6 +11,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use sealpost_core::app::App;
 use sealpost_core::email::request::SendRequest;
+use sealpost_core::email::schedule::{self, ChangeRequest};
 use sealpost_core::email::{accept, batch, plan, read};
 use sealpost_core::error::Error;
 use sealpost_core::id::EmailId;
@@ -21,14 +22,16 @@ use sealpost_handler::request::{Body, idempotency_key};
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi};
 
-use view::{EmailList, EmailView, Ids, Plans, Reference};
+use view::{Changed, EmailList, EmailView, Ids, Plans, Reference};
 
 /// Every route of this function, as `template.yaml` has them.
-pub const ROUTES: [(&str, &str); 5] = [
+pub const ROUTES: [(&str, &str); 7] = [
     ("POST", "/emails"),
     ("POST", "/emails/batch"),
     ("GET", "/emails"),
     ("GET", "/emails/{id}"),
+    ("PATCH", "/emails/{id}"),
+    ("POST", "/emails/{id}/cancel"),
     ("POST", "/encryption/plan"),
 ];
 
@@ -37,7 +40,8 @@ pub fn router(app: Arc<App>) -> Router {
     let routes = Router::new()
         .route("/emails", post(send_email).get(list_emails))
         .route("/emails/batch", post(send_batch))
-        .route("/emails/{id}", get(get_email))
+        .route("/emails/{id}", get(get_email).patch(change_email))
+        .route("/emails/{id}/cancel", post(cancel_email))
         .route("/encryption/plan", post(plan_email))
         .with_state(app);
     finish(routes)
@@ -46,7 +50,7 @@ pub fn router(app: Arc<App>) -> Router {
 /// The OpenAPI description of these routes.
 #[derive(OpenApi)]
 #[openapi(
-    paths(send_email, send_batch, list_emails, get_email, plan_email),
+    paths(send_email, send_batch, list_emails, get_email, change_email, cancel_email, plan_email),
     components(schemas(SendRequest, Problem)),
     tags((name = "emails", description = "Send, plan and read back"))
 )]
@@ -177,6 +181,53 @@ async fn get_email(
     Path(id): Path<String>,
 ) -> Answer<Json<EmailView>> {
     Ok(Json(EmailView::new(read::get(&app, &actor, &id).await?)))
+}
+
+/// Give a scheduled email another time.
+#[utoipa::path(
+    patch, path = "/emails/{id}", tag = "emails", operation_id = "changeEmail", security(("api_key" = [])),
+    params(("id" = String, Path, description = "The email's id")),
+    request_body = ChangeRequest,
+    responses(
+        (status = 200, description = "It has the new time", body = Changed),
+        (status = 400, description = "Not readable", body = Problem),
+        (status = 401, description = "No API key", body = Problem),
+        (status = 403, description = "The key is not valid, or lacks the scope `emails:send`", body = Problem),
+        (status = 404, description = "Unknown, or another tenant's", body = Problem),
+        (status = 409, description = "It was not scheduled, was canceled, or its time has come; nothing was changed", body = Problem),
+        (status = 413, description = "Too large", body = Problem),
+        (status = 422, description = "A field breaks a rule", body = Problem),
+        (status = 503, description = "Try again later", body = Problem),
+    )
+)]
+async fn change_email(
+    State(app): State<Arc<App>>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+    Body(body): Body,
+) -> Answer<Json<Changed>> {
+    Ok(Json(Changed::new(&schedule::change(&app, &actor, &id, &body).await?)))
+}
+
+/// Call a scheduled email off, for all its recipients or, when it is too late, for none.
+#[utoipa::path(
+    post, path = "/emails/{id}/cancel", tag = "emails", operation_id = "cancelEmail", security(("api_key" = [])),
+    params(("id" = String, Path, description = "The email's id")),
+    responses(
+        (status = 200, description = "It will not be sent", body = Changed),
+        (status = 401, description = "No API key", body = Problem),
+        (status = 403, description = "The key is not valid, or lacks the scope `emails:send`", body = Problem),
+        (status = 404, description = "Unknown, or another tenant's", body = Problem),
+        (status = 409, description = "It was not scheduled, or its time has come; nothing was changed", body = Problem),
+        (status = 503, description = "Try again later", body = Problem),
+    )
+)]
+async fn cancel_email(
+    State(app): State<Arc<App>>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+) -> Answer<Json<Changed>> {
+    Ok(Json(Changed::new(&schedule::cancel(&app, &actor, &id).await?)))
 }
 
 /// Show how an email would go to each recipient, without sending it.

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use sealpost_core::email::plan::Planned;
 use sealpost_core::email::read::{Email, Recipient};
+use sealpost_core::id::EmailId;
 use sealpost_core::policy::{Level, Method, Rejected, Verdict};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -22,6 +23,22 @@ pub(crate) struct Ids {
     pub(crate) data: Vec<Reference>,
 }
 
+/// An email that was changed.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Changed {
+    object: &'static str,
+    id: String,
+}
+
+impl Changed {
+    pub(crate) fn new(id: &EmailId) -> Self {
+        Self {
+            object: "email",
+            id: id.to_string(),
+        }
+    }
+}
+
 /// An email.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct EmailView {
@@ -37,6 +54,7 @@ pub(crate) struct EmailView {
     text: Option<String>,
     /// RFC 3339.
     created_at: String,
+    /// The time that its sender asked for, RFC 3339.
     scheduled_at: Option<String>,
     /// The status of the recipient that is furthest from done.
     last_event: &'static str,
@@ -140,7 +158,7 @@ impl EmailView {
             html: email.html,
             text: email.text,
             created_at: email.created_at.to_string(),
-            scheduled_at: None,
+            scheduled_at: email.scheduled_at.map(|at| at.to_string()),
             last_event: email.last_event.as_str(),
             tags: email
                 .tags
@@ -202,7 +220,7 @@ impl EmailList {
             reply_to: email.reply_to,
             subject: email.subject,
             created_at: email.created_at.to_string(),
-            scheduled_at: None,
+            scheduled_at: email.scheduled_at.map(|at| at.to_string()),
             last_event: email.last_event.as_str(),
         };
         Self {

@@ -51,6 +51,12 @@ impl Ses {
         }
     }
 
+    /// Mails a second that the account may send; nothing when SES does not tell.
+    pub(crate) async fn max_send_rate(&self) -> Option<f64> {
+        let account = self.client.get_account().send().await.ok()?;
+        Some(account.send_quota?.max_send_rate)
+    }
+
     /// Hands one sealed mail for one recipient to SES. Tags hold opaque ids only (SES developer guide: no addresses or
     /// other confidential data in tags).
     pub(crate) async fn send<M: Mode>(
@@ -90,6 +96,22 @@ impl Ses {
     }
 }
 
+impl Submission {
+    /// Whether SES refused it as too fast or too much.
+    pub(crate) fn is_throttle(&self) -> bool {
+        matches!(self, Submission::Later { code } if THROTTLES.contains(&code.as_str()))
+    }
+}
+
+/// What SES says of too many mails. An over-quota call is dropped by SES ("Managing sending quotas: errors"), so it was not
+/// accepted.
+const THROTTLES: [&str; 4] = [
+    "TooManyRequestsException",
+    "ThrottlingException",
+    "Throttling",
+    "LimitExceededException",
+];
+
 /// Sorts a failed call into refused for now, refused for good and unknown.
 fn classify<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Submission {
     match error {
@@ -100,10 +122,7 @@ fn classify<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Submi
             let status = service.raw().status().as_u16();
             let code = service.err().code().unwrap_or("Unknown").to_owned();
             match code.as_str() {
-                // An over-quota call is dropped by SES ("Managing sending quotas: errors"), so it was not accepted.
-                "TooManyRequestsException" | "ThrottlingException" | "Throttling" | "LimitExceededException" => {
-                    Submission::Later { code }
-                }
+                throttle if THROTTLES.contains(&throttle) => Submission::Later { code },
                 "MessageRejected" | "BadRequestException" | "ValidationException" => Submission::Refused { code },
                 _ if (400..500).contains(&status) => Submission::Later { code },
                 _ => Submission::Ambiguous,
@@ -135,6 +154,8 @@ mod tests {
             refusal("TooManyRequestsException", 429),
             later("TooManyRequestsException")
         );
+        assert!(refusal("TooManyRequestsException", 429).is_throttle());
+        assert!(!refusal("SendingPausedException", 400).is_throttle());
         assert_eq!(refusal("SendingPausedException", 400), later("SendingPausedException"));
         assert_eq!(refusal("NotFoundException", 404), later("NotFoundException"));
         assert_eq!(refusal("AccessDeniedException", 403), later("AccessDeniedException"));

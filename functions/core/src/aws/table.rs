@@ -7,8 +7,10 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConditionCheck, Delete, KeysAndAttributes, Put, TransactWriteItem, Update,
+    AttributeValue, ConditionCheck, Delete, KeysAndAttributes, Put, ReturnValuesOnConditionCheckFailure,
+    TransactWriteItem, Update,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -34,6 +36,11 @@ pub(crate) fn string(value: impl Into<String>) -> AttributeValue {
 pub(crate) fn attribute<T: Serialize>(value: &T) -> Result<AttributeValue> {
     serde_dynamo::aws_sdk_dynamodb_1::to_attribute_value(value)
         .map_err(|error| Error::internal("A value could not be stored.").because(error))
+}
+
+/// A set of one string as an attribute.
+pub(crate) fn string_set(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::Ss(vec![value.into()])
 }
 
 /// An expression with the values of its placeholders.
@@ -241,7 +248,46 @@ impl<'a> Transaction<'a> {
     }
 }
 
+/// How a single change ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Updated {
+    /// It is made.
+    Done,
+    /// Its condition did not hold for the item as it is here; empty where there is none.
+    Refused(Item),
+}
+
 impl App {
+    /// Changes one item outside a transaction, for what is counted and not audited; an empty condition always holds.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub(crate) async fn update(&self, key: &Key<'_>, change: Expression, condition: Expression) -> Result<Updated> {
+        let mut call = self
+            .aws
+            .dynamodb
+            .update_item()
+            .table_name(key.table().name(&self.config))
+            .set_key(Some(key_item(key)))
+            .update_expression(change.text)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        if !condition.text.is_empty() {
+            call = call.condition_expression(condition.text);
+        }
+        for (placeholder, value) in change.values.into_iter().chain(condition.values) {
+            call = call.expression_attribute_values(placeholder, value);
+        }
+        match call.send().await {
+            Ok(_) => Ok(Updated::Done),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    Ok(Updated::Refused(failed.item.clone().unwrap_or_default()))
+                }
+                _ => Err(store_error(error)),
+            },
+        }
+    }
+
     /// Reads one item.
     ///
     /// # Errors

@@ -46,7 +46,7 @@ impl Decision {
 }
 
 /// Decides a delivery whose time is over. A mail for marketing is never sent twice, whatever the policy says of its class.
-fn judge(row: &DeliveryRow, purpose: Purpose, on_doubt: OnDoubt, now_ms: i64) -> Decision {
+fn judge(row: &DeliveryRow, starts_at_ms: i64, purpose: Purpose, on_doubt: OnDoubt, now_ms: i64) -> Decision {
     let on_doubt = if purpose == Purpose::Marketing {
         OnDoubt::Hold
     } else {
@@ -62,7 +62,7 @@ fn judge(row: &DeliveryRow, purpose: Purpose, on_doubt: OnDoubt, now_ms: i64) ->
             _ => Decision::Expire,
         };
     }
-    let is_late = now_ms >= row.created_at_ms.saturating_add(GIVE_UP_MS);
+    let is_late = now_ms >= starts_at_ms.saturating_add(GIVE_UP_MS);
     match on_doubt {
         OnDoubt::ResendOnce if may_resend && !is_late => Decision::ResendOnce,
         OnDoubt::Portal if may_resend && !is_late => Decision::Portal,
@@ -82,7 +82,8 @@ pub(super) async fn decide(
     let now_ms = app.clock.now_ms();
     let ver = row.ver;
     let was = row.state;
-    let decision = judge(&row, email.purpose, policy.on_doubt(email.data_class), now_ms);
+    let on_doubt = policy.on_doubt(email.data_class);
+    let decision = judge(&row, email.starts_at_ms(), email.purpose, on_doubt, now_ms);
     let again = |row: DeliveryRow| {
         let mut row = row.moved(State::Ready, "in_doubt", now_ms);
         row.n_resends = row.n_resends.saturating_add(1);
@@ -244,7 +245,7 @@ mod tests {
     #[test]
     fn a_doubt_is_decided_once_and_never_for_marketing() {
         let row = |state: State, n_resends: u32| {
-            let mut row = DeliveryRow::new(DeliveryId::from_bytes([1; 16]), EmailId::from_bytes([2; 16]), 0, 0);
+            let mut row = DeliveryRow::new(DeliveryId::from_bytes([1; 16]), EmailId::from_bytes([2; 16]), 0, 0, None);
             row.state = state;
             row.n_resends = n_resends;
             row
@@ -271,7 +272,7 @@ mod tests {
         for (state, n_resends, purpose, on_doubt, now_ms, decision) in cases {
             let row = row(state, n_resends);
             assert_eq!(
-                judge(&row, purpose, on_doubt, now_ms),
+                judge(&row, 0, purpose, on_doubt, now_ms),
                 decision,
                 "{state:?} {n_resends} {purpose:?} {on_doubt:?}"
             );

@@ -12,12 +12,13 @@ use crate::audit::{Action, Entry};
 use crate::aws::queue::Ticket;
 use crate::aws::ses::Submission;
 use crate::aws::table::{Expression, Outcome, Transaction, number};
-use crate::email::{EmailRow, Head, MESSAGE, read};
+use crate::email::{EmailRow, Head, MESSAGE, read, schedule};
 use crate::error::{Error, Kind, Result};
 use crate::event::EventType;
 use crate::id::TenantId;
 use crate::key::{Key, Object};
 use crate::policy::{self, Plan, Policy, Stop, Verdict};
+use crate::rate::{Lane, Turn};
 use crate::recipient::{self, Known};
 use crate::record::{RecordKey, RecordRow};
 use crate::seal::{self, AnySealed, Material};
@@ -49,6 +50,14 @@ pub async fn run(app: &App, actor: &Actor, ticket: &Ticket) -> Result<Next> {
     let Some(email) = app.get::<EmailRow>(&Key::Email(tenant, &ticket.email)).await? else {
         return Ok(Next::Done);
     };
+    let email = if email.waits() {
+        match schedule::fire(app, actor, tenant, &email, &ticket.delivery).await? {
+            Some(email) => email,
+            None => return Ok(Next::Done),
+        }
+    } else {
+        email
+    };
     let Some(row) = app
         .get::<DeliveryRow>(&Key::Delivery(tenant, &ticket.email, &ticket.delivery))
         .await?
@@ -57,6 +66,8 @@ pub async fn run(app: &App, actor: &Actor, ticket: &Ticket) -> Result<Next> {
     };
     let now_ms = app.clock.now_ms();
     let is_free = match row.state {
+        // Its email is due, or this would not have been reached.
+        State::Scheduled => true,
         State::Ready => row.not_before_ms <= now_ms,
         State::Claimed => row.lease_until_ms <= now_ms,
         _ => false,
@@ -70,6 +81,12 @@ pub async fn run(app: &App, actor: &Actor, ticket: &Ticket) -> Result<Next> {
         tenant,
         email,
     };
+    // What is too late is not sent, and needs no turn.
+    if !work.is_too_late()
+        && let Turn::Wait(wait_ms) = app.turn(tenant, Lane::of(work.email.purpose)).await?
+    {
+        return work.wait(row, wait_ms).await;
+    }
     let Some(row) = work.claim(row).await? else {
         return Ok(Next::Done);
     };
@@ -104,8 +121,28 @@ impl Work<'_> {
         Ok(self.save(Transaction::new(self.app), ver, &row).await?.then_some(row))
     }
 
+    fn is_too_late(&self) -> bool {
+        self.app.clock.now_ms() >= self.email.starts_at_ms().saturating_add(GIVE_UP_MS)
+    }
+
+    /// Leaves a delivery for later, since others have their turn: nothing was tried and nothing is counted. The sweep looks
+    /// at it later than it would have, so that the outbox needs no change.
+    async fn wait(&self, row: DeliveryRow, wait_ms: i64) -> Result<Next> {
+        let ver = row.ver;
+        let row = DeliveryRow {
+            state: State::Ready,
+            ver: ver.saturating_add(1),
+            not_before_ms: self.app.clock.now_ms().saturating_add(wait_ms),
+            ..row
+        };
+        if self.save(Transaction::new(self.app), ver, &row).await? {
+            self.app.enqueue(&[row.ticket(self.tenant)], wait_ms).await?;
+        }
+        Ok(Next::Done)
+    }
+
     async fn go(&self, row: DeliveryRow) -> Result<Next> {
-        if self.app.clock.now_ms() >= row.created_at_ms.saturating_add(GIVE_UP_MS) {
+        if self.is_too_late() {
             return self.end(row, State::Expired, "deadline").await;
         }
         let (record, key) = self.app.record(self.tenant, &self.email.record).await?;
@@ -250,6 +287,9 @@ impl Work<'_> {
             return Ok(Next::Again);
         }
         let submission = sealed.submit(self.app, self.tenant, &row, proof).await;
+        if submission.is_throttle() {
+            self.app.rate.throttled(self.app.clock.now_ms());
+        }
         self.settle(row, submission).await
     }
 
@@ -318,7 +358,7 @@ impl Work<'_> {
         let transaction = Transaction::new(self.app)
             .audit(self.app, self.entry(&row, action, facts))?
             .event(self.app, row.event(self.tenant, &self.email, told))?;
-        let transaction = if self.is_alone() {
+        let transaction = if self.email.is_alone() {
             transaction.follow(self.app, self.tenant, &self.email, &row)
         } else {
             transaction
@@ -340,11 +380,6 @@ impl Work<'_> {
             subject: row.id.as_str(),
             facts,
         }
-    }
-
-    /// Whether the email's line in the outbox stands for this delivery alone.
-    fn is_alone(&self) -> bool {
-        self.email.n_deliveries == 1 && self.email.batch.is_none()
     }
 }
 

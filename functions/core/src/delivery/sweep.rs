@@ -1,7 +1,7 @@
 //! What the queue lost is found again in the table, and what nobody answered is decided.
 //!
 //! Runs every minute. It reads the outbox in base-table partitions with strong reads, re-enqueues what is due, gives up
-//! what is too old, and settles submissions whose deadline has passed. It may run twice at the same time: every decision is
+//! what is too old, settles submissions whose deadline has passed, and queues scheduled emails whose time comes. It may run twice at the same time: every decision is
 //! a conditional write.
 
 use super::{OutboxRow, State, doubt};
@@ -9,7 +9,7 @@ use crate::actor::Actor;
 use crate::app::App;
 use crate::aws::table::{Expression, Range, Transaction, number};
 use crate::email::batch::BatchRow;
-use crate::email::{EmailRow, read};
+use crate::email::{EmailRow, read, schedule};
 use crate::error::Result;
 use crate::id::{BatchId, EmailId, TenantId};
 use crate::key::{Key, SHARDS, Table, outbox_partition};
@@ -42,6 +42,13 @@ pub async fn sweep(app: &App, actor: &Actor) -> Result<Swept> {
                 tracing::warn!(%tenant, shard, "a sweep failed: {error}");
                 failed = Some(error);
             }
+            match schedule::sweep(app, &tenant, shard).await {
+                Ok(n_enqueued) => swept.n_enqueued += n_enqueued,
+                Err(error) => {
+                    tracing::warn!(%tenant, shard, "a sweep of scheduled emails failed: {error}");
+                    failed = Some(error);
+                }
+            }
         }
     }
     match failed {
@@ -60,7 +67,7 @@ async fn sweep_shard(app: &App, actor: &Actor, tenant: &TenantId, shard: u8, swe
             continue;
         }
         let next = if let Some(email) = EmailId::parse(&line.id) {
-            sweep_email(app, actor, tenant, &email, swept).await?
+            sweep_email(app, actor, tenant, &email, false, swept).await?
         } else if let Some(batch) = BatchId::parse(&line.id) {
             let emails = app
                 .get::<BatchRow>(&Key::Batch(tenant, &batch))
@@ -68,7 +75,7 @@ async fn sweep_shard(app: &App, actor: &Actor, tenant: &TenantId, shard: u8, swe
                 .map(|row| row.emails);
             let mut next = None;
             for email in emails.unwrap_or_default() {
-                let at = sweep_email(app, actor, tenant, &email, swept).await?;
+                let at = sweep_email(app, actor, tenant, &email, true, swept).await?;
                 next = [next, at].into_iter().flatten().min();
             }
             next
@@ -104,18 +111,23 @@ async fn sweep_shard(app: &App, actor: &Actor, tenant: &TenantId, shard: u8, swe
     Ok(())
 }
 
-/// Sees to one email; when to look again, `None` when all its deliveries are settled.
+/// Sees to one email; when to look again, `None` when all its deliveries are settled. By the line of its batch,
+/// what waits for a time is not looked at: its email gets a line of its own when that time comes.
 async fn sweep_email(
     app: &App,
     actor: &Actor,
     tenant: &TenantId,
     email: &EmailId,
+    is_by_batch: bool,
     swept: &mut Swept,
 ) -> Result<Option<i64>> {
     let now_ms = app.clock.now_ms();
     let mut tickets = Vec::new();
     let mut next: Option<i64> = None;
     for row in read::deliveries(app, tenant, email).await? {
+        if is_by_batch && row.state == State::Scheduled {
+            continue;
+        }
         let Some(look_at_ms) = row.look_at_ms() else { continue };
         next = Some(next.map_or(look_at_ms, |next| next.min(look_at_ms)));
         if look_at_ms > now_ms {

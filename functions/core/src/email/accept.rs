@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::idempotency::{Held, IdempotencyKey};
 use super::request::{Checked, SendRequest};
-use super::{EmailRow, Head, MESSAGE};
+use super::{EmailRow, Head, MESSAGE, schedule};
 use crate::actor::{Actor, Scope};
 use crate::app::App;
 use crate::audit::{Action, Entry};
@@ -27,7 +27,7 @@ use crate::record::{RecordKey, RecordRow};
 /// the email is left that anybody could see or send.
 pub async fn accept(app: &App, actor: &Actor, body: &[u8], key: Option<&IdempotencyKey>) -> Result<EmailId> {
     let tenant = actor.tenant_with(Scope::EmailsSend)?;
-    let checked = json::read::<SendRequest>(body)?.check()?;
+    let checked = json::read::<SendRequest>(body)?.check(app.clock.now_ms())?;
     let held = match key {
         Some(key) => Some(Held::new(app, tenant, key, "emails", body).await?),
         None => None,
@@ -45,8 +45,13 @@ pub async fn accept(app: &App, actor: &Actor, body: &[u8], key: Option<&Idempote
     let staged = stage(app, tenant, &app.policy(tenant).await?, &checked, None).await?;
     let email = staged.email.id.clone();
     let mut transaction = staged.write(app, tenant, actor, Transaction::new(app))?;
-    let outbox = OutboxRow::new(app, staged.email.id.as_str());
-    transaction = transaction.put_new("outbox", &Key::OutboxEmail(tenant, &email), &outbox);
+    match staged.email.scheduled_at_ms {
+        None => {
+            let outbox = OutboxRow::new(app, email.as_str());
+            transaction = transaction.put_new("outbox", &Key::OutboxEmail(tenant, &email), &outbox);
+        }
+        Some(_) => transaction = transaction.event(app, schedule::event(tenant, &staged.email))?,
+    }
     if let Some(held) = &held {
         let now_s = app.clock.now_ms().div_euclid(1000);
         let may_write = Expression::new("attribute_not_exists(pk) OR expires_at <= :now").with(":now", number(now_s));
@@ -60,7 +65,7 @@ pub async fn accept(app: &App, actor: &Actor, body: &[u8], key: Option<&Idempote
     }
     match transaction.commit().await? {
         Outcome::Committed => {
-            hint(app, staged.tickets(tenant)).await;
+            hint(app, staged.tickets(app, tenant)).await;
             Ok(email)
         }
         Outcome::Refused(labels) => match &held {
@@ -78,11 +83,16 @@ pub async fn accept(app: &App, actor: &Actor, body: &[u8], key: Option<&Idempote
 }
 
 /// Tells the queue; a loss is made good by the sweeper, so it is no failure of the request.
-pub(crate) async fn hint(app: &App, tickets: Vec<Ticket>) {
-    if let Err(error) = app.enqueue(&tickets, 0).await {
-        tracing::warn!(kind = ?error.kind(), "the queue did not take all tickets; the sweeper will");
+pub(crate) async fn hint(app: &App, tickets: Tickets) {
+    for (delay_ms, tickets) in tickets {
+        if let Err(error) = app.enqueue(&tickets, delay_ms).await {
+            tracing::warn!(kind = ?error.kind(), "the queue did not take all tickets; the sweeper will");
+        }
     }
 }
+
+/// Tickets by the time after which they are to appear, in milliseconds.
+pub(crate) type Tickets = BTreeMap<i64, Vec<Ticket>>;
 
 /// An email whose sealed message is in S3 and whose rows are ready to be written.
 pub(crate) struct Staged {
@@ -140,6 +150,7 @@ pub(crate) async fn stage(
                 email.clone(),
                 n,
                 created_at_ms,
+                checked.scheduled_at_ms,
             ))
         })
         .collect::<Result<Vec<_>>>()?;
@@ -153,6 +164,9 @@ pub(crate) async fn stage(
         expires_in_days: checked.expires_in_days.unwrap_or(policy.portal_expiry_days),
         n_deliveries: u32::try_from(deliveries.len()).unwrap_or(u32::MAX),
         batch,
+        scheduled_at_ms: checked.scheduled_at_ms,
+        fired_at_ms: None,
+        canceled_at_ms: None,
         head: head.seal(&key)?,
     };
     Ok(Staged {
@@ -163,7 +177,8 @@ pub(crate) async fn stage(
 }
 
 impl Staged {
-    /// Adds the email's rows to a transaction: email, list line, record, audit entry and one row a delivery.
+    /// Adds the email's rows to a transaction: email, list line, record, audit entry, one row a delivery, and for a
+    /// scheduled email its line among those that wait.
     pub(crate) fn write<'a>(
         &self,
         app: &'a App,
@@ -197,19 +212,34 @@ impl Staged {
                 Some(absent()),
             )
             .audit(app, entry)?;
+        if let (Some(at_ms), Some(first)) = (email.scheduled_at_ms, self.deliveries.first()) {
+            let line = schedule::ScheduledRow::new(at_ms, first);
+            transaction = transaction.put_new("scheduled", &Key::Scheduled(tenant, at_ms, &email.id), &line);
+        }
         for delivery in &self.deliveries {
             transaction = transaction.put_new("delivery", &Key::Delivery(tenant, &email.id, &delivery.id), delivery);
         }
         Ok(transaction)
     }
 
-    /// A ticket for every delivery.
-    pub(crate) fn tickets(&self, tenant: &TenantId) -> Vec<Ticket> {
+    /// A ticket for every delivery; for a scheduled email one alone, when its time is near.
+    pub(crate) fn tickets(&self, app: &App, tenant: &TenantId) -> Tickets {
+        if let Some(at_ms) = self.email.scheduled_at_ms {
+            let line = self
+                .deliveries
+                .first()
+                .map(|first| schedule::ScheduledRow::new(at_ms, first));
+            return line
+                .and_then(|line| line.ticket(tenant, app.clock.now_ms()))
+                .map(|(delay_ms, ticket)| (delay_ms, vec![ticket]))
+                .into_iter()
+                .collect();
+        }
         let ticket = |delivery: &DeliveryRow| Ticket {
             tenant: tenant.clone(),
             email: delivery.email.clone(),
             delivery: delivery.id.clone(),
         };
-        self.deliveries.iter().map(ticket).collect()
+        BTreeMap::from([(0, self.deliveries.iter().map(ticket).collect())])
     }
 }

@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::accept::{hint, stage};
+use super::accept::{Tickets, hint, stage};
 use super::idempotency::{Held, IdempotencyKey, RUNNING_MS, Running, concurrent};
 use super::request::{Checked, SendRequest};
+use super::{EmailRow, schedule};
 use crate::actor::{Actor, Scope};
 use crate::app::App;
 use crate::audit::{Action, Entry};
@@ -24,6 +25,9 @@ use crate::key::Key;
 
 /// At most so many emails in one call (as Resend's).
 pub const MAX_EMAILS: usize = 100;
+
+/// An event takes two items of a transaction's hundred.
+const EVENTS_A_TRANSACTION: usize = 50;
 
 /// The commit mark of a batch.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,7 +42,7 @@ pub(crate) struct BatchRow {
 /// As [`super::accept::accept`]; pointers begin with the email's place in the array.
 pub async fn accept(app: &App, actor: &Actor, body: &[u8], key: Option<&IdempotencyKey>) -> Result<Vec<EmailId>> {
     let tenant = actor.tenant_with(Scope::EmailsSend)?;
-    let checked = read(body)?;
+    let checked = read(body, app.clock.now_ms())?;
     let held = match key {
         Some(key) => Some(Held::new(app, tenant, key, "emails/batch", body).await?),
         None => None,
@@ -60,7 +64,8 @@ pub async fn accept(app: &App, actor: &Actor, body: &[u8], key: Option<&Idempote
     }
     let policy = app.policy(tenant).await?;
     let mut emails = Vec::with_capacity(checked.len());
-    let mut tickets = Vec::new();
+    let mut tickets = Tickets::new();
+    let mut scheduled = Vec::new();
     for (n, checked) in checked.iter().enumerate() {
         let staged = stage(app, tenant, &policy, checked, Some(batch.clone()))
             .await
@@ -73,15 +78,21 @@ pub async fn accept(app: &App, actor: &Actor, body: &[u8], key: Option<&Idempote
             Outcome::Committed => {}
             Outcome::Refused(_) => return Err(Error::internal("A new id was already taken.")),
         }
-        tickets.extend(staged.tickets(tenant));
-        emails.push(staged.email.id);
+        for (delay_ms, some) in staged.tickets(app, tenant) {
+            tickets.entry(delay_ms).or_default().extend(some);
+        }
+        emails.push(staged.email.id.clone());
+        if staged.email.scheduled_at_ms.is_some() {
+            scheduled.push(staged.email);
+        }
     }
     commit(app, tenant, actor, &batch, &emails, held.as_ref()).await?;
+    tell(app, tenant, &scheduled).await;
     hint(app, tickets).await;
     Ok(emails)
 }
 
-fn read(body: &[u8]) -> Result<Vec<Checked>> {
+fn read(body: &[u8], now_ms: i64) -> Result<Vec<Checked>> {
     let Value::Array(values) = json::parse(body)? else {
         return Err(Error::invalid("", "The body of a batch is an array of emails."));
     };
@@ -90,7 +101,7 @@ fn read(body: &[u8]) -> Result<Vec<Checked>> {
     }
     let one = |(n, value)| {
         json::decode::<SendRequest>(value)
-            .and_then(SendRequest::check)
+            .and_then(|request| request.check(now_ms))
             .map_err(|error| under(n, error))
     };
     values.into_iter().enumerate().map(one).collect()
@@ -136,6 +147,23 @@ async fn hold(app: &App, tenant: &TenantId, held: &Held, batch: &BatchId) -> Res
     {
         Outcome::Committed => Ok(()),
         Outcome::Refused(_) => Err(concurrent()),
+    }
+}
+
+/// Tells of the emails of a batch that wait for their time. This follows the commit mark, since before it nothing is
+/// accepted and beside it there is no room; the emails stand whether or not it succeeds.
+async fn tell(app: &App, tenant: &TenantId, scheduled: &[EmailRow]) {
+    for some in scheduled.chunks(EVENTS_A_TRANSACTION) {
+        let transaction = some.iter().try_fold(Transaction::new(app), |transaction, email| {
+            transaction.event(app, schedule::event(tenant, email))
+        });
+        let told = match transaction {
+            Ok(transaction) => transaction.commit().await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = told {
+            tracing::warn!(kind = ?error.kind(), "nobody is told that emails of a batch are scheduled");
+        }
     }
 }
 

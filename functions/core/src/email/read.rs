@@ -48,6 +48,8 @@ pub struct Email {
     pub tags: Vec<(String, String)>,
     /// When it was accepted.
     pub created_at: Timestamp,
+    /// The time that its sender asked for, if that was later than at once.
+    pub scheduled_at: Option<Timestamp>,
     /// What sort of data it carries.
     pub data_class: DataClass,
     /// What it is sent for.
@@ -261,6 +263,7 @@ fn view(row: &EmailRow, key: &RecordKey, deliveries: &[DeliveryRow]) -> Result<E
         text: None,
         tags: head.tags,
         created_at: Timestamp::from_millisecond(row.created_at_ms).unwrap_or(Timestamp::UNIX_EPOCH),
+        scheduled_at: row.scheduled_at_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
         data_class: row.data_class,
         purpose: row.purpose,
         patient_ref: head.patient_ref,

@@ -68,6 +68,10 @@ pub struct SendRequest {
     purpose: Option<Purpose>,
     #[serde(default)]
     patient_ref: Option<String>,
+    /// When to send it, at most 365 days ahead: RFC 3339, or `in 5 min`, `in 2 hours`, `in 3 days`.
+    #[serde(default)]
+    #[schema(example = "2026-11-24T08:30:00Z")]
+    scheduled_at: Option<String>,
 }
 
 /// A name and a value that a sender finds its emails by.
@@ -205,6 +209,8 @@ pub(crate) struct Checked {
     pub(crate) data_class: DataClass,
     pub(crate) purpose: Option<Purpose>,
     pub(crate) patient_ref: Option<String>,
+    /// Milliseconds since the epoch; absent for at once.
+    pub(crate) scheduled_at_ms: Option<i64>,
 }
 
 impl SendRequest {
@@ -212,7 +218,7 @@ impl SendRequest {
     ///
     /// # Errors
     /// Invalid with pointers; TooLarge.
-    pub(crate) fn check(self) -> Result<Checked> {
+    pub(crate) fn check(self, now_ms: i64) -> Result<Checked> {
         let mut faults = Vec::new();
         let from = mailbox("/from", &self.from, &mut faults);
         let to = mailboxes("to", Some(&self.to), &mut faults);
@@ -272,6 +278,7 @@ impl SendRequest {
                 "A patient reference has 1 to 128 bytes and no control characters.",
             ));
         }
+        let scheduled_at_ms = super::schedule::later(self.scheduled_at.as_deref(), now_ms, &mut faults);
         match from {
             Some(from) if faults.is_empty() => Ok(Checked {
                 from,
@@ -290,6 +297,7 @@ impl SendRequest {
                 data_class: self.data_class.unwrap_or_default(),
                 purpose: self.purpose,
                 patient_ref: self.patient_ref,
+                scheduled_at_ms,
             }),
             _ => Err(Error::faults(faults)),
         }

@@ -1,0 +1,300 @@
+//! How fast we hand mail to SES: as its quota says, in fair shares, care before marketing.
+//!
+//! A process leases a block of the tokens of the present second by one conditional write, and spends them without another
+//! call; what it does not spend by the end of the second is lost. Who gets none is given a time to come back at: each tenant's
+//! waiting deliveries of a lane are lined up at the sending rate, so that a backlog drains as fast as SES takes it and no
+//! faster, and in the second of that time the tenant is known to wait, which limits the others to their shares.
+//!
+//! The bucket keeps a tenth of the quota free: for codes of the portal, which do not wait, and since a second of ours and a
+//! second of SES do not begin together. SES has the last word: when it throttles nevertheless, the process halves what it
+//! asks for. A decision that is wrong costs time and never a mail, as a throttled mail was not accepted.
+
+mod bucket;
+
+use std::collections::HashMap;
+use std::sync::Mutex as StdMutex;
+use std::sync::PoisonError;
+
+use tokio::sync::Mutex;
+
+use crate::app::App;
+use crate::aws::table::{Expression, Updated, number, string_set};
+use crate::error::Result;
+use crate::id::TenantId;
+use crate::key::Key;
+use crate::policy::Purpose;
+use bucket::{Brake, Window, allowed, block, ceiling, limit};
+
+/// What may be sent a second when SES does not tell: the rate of an account that has just left the sandbox (SES developer
+/// guide, "Service quotas"). An account in the sandbox has 1, and is throttled by SES itself.
+pub const DEFAULT_RATE: f64 = 14.0;
+/// How long a quota that was read holds, milliseconds.
+const QUOTA_MS: i64 = 300_000;
+/// How far ahead waiting deliveries are lined up, milliseconds: within what SQS can delay, and near enough that a higher
+/// quota is soon made use of.
+const LINE_MS: i64 = 600_000;
+/// How often a lease is tried again when another process was faster.
+const TRIES: usize = 3;
+/// How long a window's row is kept, seconds.
+const KEPT_S: i64 = 3_600;
+
+/// Which of a tenant's mail: care goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Everything but marketing.
+    Care,
+    /// What care leaves.
+    Marketing,
+}
+
+impl Lane {
+    pub(crate) fn of(purpose: Purpose) -> Self {
+        match purpose {
+            Purpose::Marketing => Lane::Marketing,
+            _ => Lane::Care,
+        }
+    }
+
+    /// The lane as it stands in keys.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Lane::Care => "care",
+            Lane::Marketing => "marketing",
+        }
+    }
+
+    /// The attribute of a window that counts a tenant's tokens.
+    fn count_of(self, tenant: &TenantId) -> String {
+        format!("{}_{tenant}", self.as_str())
+    }
+
+    /// The attribute of a window that names the tenants who come back in it.
+    fn waiting(self) -> &'static str {
+        match self {
+            Lane::Care => "waiting_care",
+            Lane::Marketing => "waiting_marketing",
+        }
+    }
+}
+
+/// Whether a delivery may go to SES.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Now.
+    Go,
+    /// Not now; it is to come back after so many milliseconds, which are whole seconds as the queue's delays are.
+    Wait(i64),
+}
+
+/// What one process knows of the rate.
+#[derive(Default)]
+pub(crate) struct Rate {
+    /// Held over the calls for a lease, so that the deliveries of a batch share one.
+    held: Mutex<Held>,
+    brake: StdMutex<Brake>,
+}
+
+#[derive(Default)]
+struct Held {
+    quota: Option<(f64, i64)>,
+    leases: HashMap<(TenantId, Lane), Lease>,
+    places: HashMap<(TenantId, Lane), Places>,
+}
+
+/// Tokens of one second.
+#[derive(Debug, Clone, Copy)]
+struct Lease {
+    second: i64,
+    n: i64,
+}
+
+/// Times to come back at that this process may give out.
+#[derive(Debug, Clone, Copy)]
+struct Places {
+    next_ms: i64,
+    end_ms: i64,
+    step_ms: i64,
+}
+
+impl Rate {
+    /// SES refused a mail as too fast: asks for less for a while.
+    pub(crate) fn throttled(&self, now_ms: i64) {
+        let mut brake = self.brake.lock().unwrap_or_else(PoisonError::into_inner);
+        *brake = brake.pressed(now_ms);
+    }
+}
+
+impl App {
+    /// Asks for one token.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub(crate) async fn turn(&self, tenant: &TenantId, lane: Lane) -> Result<Turn> {
+        let mut held = self.rate.held.lock().await;
+        let now_ms = self.clock.now_ms();
+        let second = now_ms.div_euclid(1000);
+        let key = (tenant.clone(), lane);
+        if let Some(lease) = held.leases.get_mut(&key)
+            && lease.second == second
+            && lease.n > 0
+        {
+            lease.n -= 1;
+            return Ok(Turn::Go);
+        }
+        // Leases of seconds that have passed are of no use to anybody.
+        held.leases.retain(|_, lease| lease.second >= second);
+        let rate = self.quota(&mut held, now_ms).await;
+        let brake = *self.rate.brake.lock().unwrap_or_else(PoisonError::into_inner);
+        let limit = limit(rate, brake.halvings(now_ms));
+        let n = self.lease(tenant, lane, second, limit).await?;
+        if n > 0 {
+            held.leases.insert(key, Lease { second, n: n - 1 });
+            return Ok(Turn::Go);
+        }
+        let wait_ms = self.place(&mut held, tenant, lane, limit, now_ms).await?;
+        Ok(Turn::Wait(wait_ms))
+    }
+
+    /// Mails a second, as SES says or as it said last.
+    async fn quota(&self, held: &mut Held, now_ms: i64) -> f64 {
+        match held.quota {
+            Some((rate, at_ms)) if now_ms < at_ms.saturating_add(QUOTA_MS) => return rate,
+            _ => {}
+        }
+        let known = self.aws.ses.max_send_rate().await.filter(|rate| *rate > 0.0);
+        if known.is_none() {
+            tracing::warn!("SES does not tell its sending rate");
+        }
+        let rate = known.or(held.quota.map(|(rate, _)| rate)).unwrap_or(DEFAULT_RATE);
+        held.quota = Some((rate, now_ms));
+        rate
+    }
+
+    /// Leases a block of this second's tokens; how many these are.
+    async fn lease(&self, tenant: &TenantId, lane: Lane, second: i64, limit: i64) -> Result<i64> {
+        let n = block(limit);
+        let free = |max: i64| number(max.saturating_sub(n));
+        // While nobody is known to wait, one write does.
+        let mut quiet = Expression::new(match lane {
+            Lane::Care => "(attribute_not_exists(taken) OR taken <= :free) AND attribute_not_exists(waiting_care)",
+            Lane::Marketing => {
+                "(attribute_not_exists(taken) OR taken <= :free) AND attribute_not_exists(waiting_care) \
+                 AND (attribute_not_exists(marketing) OR marketing <= :left) AND attribute_not_exists(waiting_marketing)"
+            }
+        })
+        .with(":free", free(limit));
+        if lane == Lane::Marketing {
+            quiet = quiet.with(":left", free(ceiling(limit, false)));
+        }
+        let mut window = match self.take(tenant, lane, second, n, quiet).await? {
+            Updated::Done => return Ok(n),
+            Updated::Refused(item) => Window::new(&item),
+        };
+        for _ in 0..TRIES {
+            let n = allowed(&window, tenant, lane, limit).min(block(limit));
+            if n <= 0 {
+                return Ok(0);
+            }
+            let unchanged = if window.taken == 0 {
+                Expression::new("attribute_not_exists(taken)")
+            } else {
+                Expression::new("taken = :taken").with(":taken", number(window.taken))
+            };
+            window = match self.take(tenant, lane, second, n, unchanged).await? {
+                Updated::Done => return Ok(n),
+                Updated::Refused(item) => Window::new(&item),
+            };
+        }
+        Ok(0)
+    }
+
+    async fn take(&self, tenant: &TenantId, lane: Lane, second: i64, n: i64, condition: Expression) -> Result<Updated> {
+        let more = match lane {
+            Lane::Care => "",
+            Lane::Marketing => ", marketing :n",
+        };
+        let count = lane.count_of(tenant);
+        let change = Expression::new(format!("SET expires_at = :expires ADD taken :n, {count} :n{more}"))
+            .with(":n", number(n))
+            .with(":expires", number(second.saturating_add(KEPT_S)));
+        self.update(&Key::RateWindow(second), change, condition).await
+    }
+
+    /// Gives a delivery a time to come back at, and makes known that its tenant comes then.
+    async fn place(&self, held: &mut Held, tenant: &TenantId, lane: Lane, limit: i64, now_ms: i64) -> Result<i64> {
+        let key = (tenant.clone(), lane);
+        held.places
+            .retain(|_, places| places.next_ms < places.end_ms && places.next_ms > now_ms);
+        if !held.places.contains_key(&key) {
+            let Some(places) = self.line_up(tenant, lane, limit, now_ms).await? else {
+                // The line is as long as it may be: somewhere in its second half.
+                let half_ms = LINE_MS / 2;
+                let more_ms = self.random.below(u32::try_from(half_ms).unwrap_or(u32::MAX))?;
+                return Ok(whole_seconds(half_ms.saturating_add(i64::from(more_ms))));
+            };
+            held.places.insert(key.clone(), places);
+        }
+        let Some(places) = held.places.get_mut(&key) else {
+            return Ok(1000);
+        };
+        let jitter_ms = self.random.below(u32::try_from(places.step_ms).unwrap_or(1).max(1))?;
+        let at_ms = places.next_ms.saturating_add(i64::from(jitter_ms));
+        places.next_ms = places.next_ms.saturating_add(places.step_ms);
+        Ok(whole_seconds(at_ms.saturating_sub(now_ms)))
+    }
+
+    /// Takes a block of places at the end of a tenant's line; none when the line is as long as it may be.
+    async fn line_up(&self, tenant: &TenantId, lane: Lane, limit: i64, now_ms: i64) -> Result<Option<Places>> {
+        let step_ms = 1000_i64.div_euclid(limit.max(1)).max(1);
+        let span_ms = step_ms.saturating_mul(block(limit));
+        // Nobody comes back within the second that had nothing left.
+        let first_ms = now_ms.div_euclid(1000).saturating_add(1).saturating_mul(1000);
+        let key = Key::RateLine(tenant, lane);
+        let mut known_ms = None;
+        for _ in 0..TRIES {
+            let start_ms = known_ms.unwrap_or(first_ms).max(first_ms);
+            if start_ms > now_ms.saturating_add(LINE_MS) {
+                return Ok(None);
+            }
+            let end_ms = start_ms.saturating_add(span_ms);
+            let change = Expression::new("SET end_ms = :end").with(":end", number(end_ms));
+            let condition = match known_ms {
+                None => Expression::new("attribute_not_exists(end_ms)"),
+                Some(known_ms) => Expression::new("end_ms = :known").with(":known", number(known_ms)),
+            };
+            match self.update(&key, change, condition).await? {
+                Updated::Done => {
+                    // A ticket comes after whole seconds and a little more, so that it may be the next second already.
+                    let comes_ms = now_ms.saturating_add(whole_seconds(start_ms.saturating_sub(now_ms)));
+                    let second = comes_ms.div_euclid(1000);
+                    for second in [second, second.saturating_add(1)] {
+                        let change = format!("SET expires_at = :expires ADD {} :tenant", lane.waiting());
+                        let coming = Expression::new(change)
+                            .with(":expires", number(second.saturating_add(KEPT_S)))
+                            .with(":tenant", string_set(tenant.as_str()));
+                        self.update(&Key::RateWindow(second), coming, Expression::default())
+                            .await?;
+                    }
+                    let next_ms = start_ms;
+                    return Ok(Some(Places {
+                        next_ms,
+                        end_ms,
+                        step_ms,
+                    }));
+                }
+                Updated::Refused(item) => known_ms = Some(bucket::integer(&item, "end_ms").unwrap_or(first_ms)),
+            }
+        }
+        // Many processes line up at once: a little later will do.
+        Ok(Some(Places {
+            next_ms: first_ms,
+            end_ms: first_ms.saturating_add(step_ms),
+            step_ms: step_ms.max(1000),
+        }))
+    }
+}
+
+/// A time of waiting as the queue can keep it: whole seconds, upwards, at least one.
+fn whole_seconds(wait_ms: i64) -> i64 {
+    wait_ms.max(1).saturating_add(999).div_euclid(1000).saturating_mul(1000)
+}
