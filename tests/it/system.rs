@@ -84,7 +84,8 @@ impl Running {
 
     /// The email, once nothing of it is queued, being sent, or without word from the recipient's server.
     pub(crate) async fn settled(&self, id: &str) -> Value {
-        self.until(id, |status| !matches!(status, "queued" | "sending" | "sent")).await
+        self.until(id, |status| !matches!(status, "queued" | "sending" | "sent"))
+            .await
     }
 
     /// The email, once the status of every recipient is such a one.

@@ -49,7 +49,12 @@ async fn every_sample_is_answered_and_only_proved_events_count() {
     let running = Running::start().await;
     let id = running.send(&email("pat@patient.test")).await;
     running.settled(&id).await;
-    let mail = &running.system.aws.ses.messages(&sealpost_local::aws::ses::Filter::default()).unwrap()[0];
+    let mail = &running
+        .system
+        .aws
+        .ses
+        .messages(&sealpost_local::aws::ses::Filter::default())
+        .unwrap()[0];
     let tag = |name: &str| {
         let tag = mail.tags.iter().find(|(known, _)| known == name);
         tag.unwrap_or_else(|| panic!("no tag {name}")).1.clone()
@@ -71,7 +76,11 @@ async fn every_sample_is_answered_and_only_proved_events_count() {
     assert_eq!(tracking.invoke(&fill(&events["forged"], &values)).await, Ok(none));
     assert_eq!(running.settled(&id).await["recipients"][0]["status"], "delivered");
     let log = audit(&running).await;
-    assert_eq!(log.iter().filter(|action| *action == "ses_event.refused").count(), 1, "{log:?}");
+    assert_eq!(
+        log.iter().filter(|action| *action == "ses_event.refused").count(),
+        1,
+        "{log:?}"
+    );
     let text = tracking.log();
     assert!(!text.contains(CANARY) && !text.contains("@patient.test"), "{text}");
 }
@@ -105,7 +114,9 @@ async fn what_the_recipients_server_says_is_the_status() {
     }
     pass(&running, minutes(4), minutes(1)).await;
     for (id, (address, status)) in ids.iter().zip(cases) {
-        let email = running.until(id, |status| status != "sent" && status != "sending").await;
+        let email = running
+            .until(id, |status| status != "sent" && status != "sending")
+            .await;
         assert_eq!(email["recipients"][0]["status"], status, "{address}: {email}");
         assert_eq!(email["last_event"], status, "{address}");
         assert_eq!(running.mails(address).await.len(), 1, "{address}");
@@ -117,7 +128,9 @@ async fn what_the_recipients_server_says_is_the_status() {
 #[tokio::test(flavor = "multi_thread")]
 async fn doubled_and_withheld_events_end_in_the_same_state() {
     let running = Running::start().await;
-    running.control("/events", &json!({ "duplicate": true, "withhold": true })).await;
+    running
+        .control("/events", &json!({ "duplicate": true, "withhold": true }))
+        .await;
     let id = running.send(&email("pat@complaint.test")).await;
     running.until(&id, |status| status == "sent").await;
     pass(&running, minutes(3), minutes(1)).await;
@@ -148,7 +161,11 @@ async fn required_tls_that_fails_goes_to_the_portal_and_the_domain_is_remembered
     assert_eq!(domain["learned"]["tls"], "fails", "{domain}");
     let second = running.settled(&running.send(&email("tom@tls-fails.test")).await).await;
     assert_eq!(second["recipients"][0]["method"], "portal", "{second}");
-    assert_eq!(running.mails("tom@tls-fails.test").await.len(), 1, "nothing is tried that is known to fail");
+    assert_eq!(
+        running.mails("tom@tls-fails.test").await.len(),
+        1,
+        "nothing is tried that is known to fail"
+    );
 
     // What was learned is believed for a day; then TLS is tried again.
     running.system.advance(Duration::from_secs(86_400)).unwrap();
@@ -196,7 +213,11 @@ async fn without_events_hold_gives_one_copy_and_resend_once_two_at_most() {
         pass(&running, minutes(40), minutes(3)).await;
         let email = running.until(&id, |status| status == "held").await;
         assert_eq!(email["recipients"][0]["status"], status, "{on_doubt}: {email}");
-        assert_eq!(running.mails("lois@lost-reply.test").await.len(), n_copies, "{on_doubt}");
+        assert_eq!(
+            running.mails("lois@lost-reply.test").await.len(),
+            n_copies,
+            "{on_doubt}"
+        );
         let doubts = doubts(&running).await;
         assert_eq!(doubts["ambiguous"], n_copies, "{on_doubt}: {doubts}");
         assert_eq!(doubts["resent"], n_copies - 1, "{on_doubt}: {doubts}");
@@ -205,7 +226,11 @@ async fn without_events_hold_gives_one_copy_and_resend_once_two_at_most() {
         running.control("/events", &json!({ "withhold": false })).await;
         running.until(&id, |status| status == "delivered").await;
         pass(&running, minutes(20), minutes(5)).await;
-        assert_eq!(running.mails("lois@lost-reply.test").await.len(), n_copies, "{on_doubt}");
+        assert_eq!(
+            running.mails("lois@lost-reply.test").await.len(),
+            n_copies,
+            "{on_doubt}"
+        );
     }
 }
 

@@ -4,6 +4,12 @@
 //! of seven rounds, since other work on the machine only ever adds to it. The API's figure has the whole system in one
 //! process: the local AWS, the handlers, and the deliveries that run meanwhile.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a measurement prints what it measured, and its keys are valid now"
+)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::hint::black_box;
@@ -15,9 +21,9 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair
 use sealpost_codec::address::{Address, Mailbox};
 use sealpost_codec::envelope::{self, WrappingKey};
 use sealpost_codec::mime::{self, Content, SmimeType};
+use sealpost_codec::openpgp;
 use sealpost_codec::smime::signing::Prepared;
 use sealpost_codec::smime::{self, ContentCipher, SignerDetails, UnsignedSignerCertificate};
-use sealpost_codec::openpgp;
 use sealpost_local::demo::{self, keys};
 use sealpost_local::system::{Options, System};
 
@@ -27,7 +33,10 @@ const YEAR_S: i64 = 365 * 86_400;
 
 fn main() -> Result<()> {
     sealing()?;
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(api())
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(api())
 }
 
 /// CPU time of this thread, which is the only one while sealing is measured.
@@ -55,7 +64,10 @@ fn measure(what: &str, n: u32, mut once: impl FnMut() -> Result<usize>) -> Resul
         }
         best = best.min(thread_cpu()?.saturating_sub(start));
     }
-    println!("{what:<44}{:>9.1} us{size:>9} bytes", best.as_secs_f64() * 1e6 / f64::from(n));
+    println!(
+        "{what:<44}{:>9.1} us{size:>9} bytes",
+        best.as_secs_f64() * 1e6 / f64::from(n)
+    );
     Ok(())
 }
 
@@ -86,7 +98,10 @@ fn sealing() -> Result<()> {
     };
     let context = BTreeMap::from([("tenant".to_owned(), "measure".to_owned())]);
     let message = mime::message(&content)?;
-    let notice = Content { text: Some(sentence.repeat(14)), ..content.clone() };
+    let notice = Content {
+        text: Some(sentence.repeat(14)),
+        ..content.clone()
+    };
     measure("portal: copy and notice", 200, || {
         let copy = envelope::seal(&key, &context, &message)?;
         Ok(black_box(copy).len().min(1) + mime::message(&notice)?.len() - 1)
@@ -119,8 +134,16 @@ fn sealing() -> Result<()> {
     let signature = signing.sign(&random, unsigned.to_be_signed())?;
     let signer = unsigned.finish(signature.as_ref())?;
     for (name, cipher, kind) in [
-        ("smime, signed, RSA-2048, AES-256-GCM", ContentCipher::Aes256Gcm, SmimeType::AuthEnvelopedData),
-        ("smime, signed, RSA-2048, AES-256-CBC", ContentCipher::Aes256Cbc, SmimeType::EnvelopedData),
+        (
+            "smime, signed, RSA-2048, AES-256-GCM",
+            ContentCipher::Aes256Gcm,
+            SmimeType::AuthEnvelopedData,
+        ),
+        (
+            "smime, signed, RSA-2048, AES-256-CBC",
+            ContentCipher::Aes256Cbc,
+            SmimeType::EnvelopedData,
+        ),
     ] {
         measure(name, 100, || {
             let inner = mime::protected(&content)?;
@@ -181,8 +204,14 @@ async fn api() -> Result<()> {
         done??;
     }
     let taken = start.elapsed();
-    println!("\nPOST /emails, {CONNECTIONS} connections: {:.0} requests/s", f64::from(EMAILS) / taken.as_secs_f64());
-    ensure!(system.settled(Duration::from_secs(60)).await?, "the deliveries do not end");
+    println!(
+        "\nPOST /emails, {CONNECTIONS} connections: {:.0} requests/s",
+        f64::from(EMAILS) / taken.as_secs_f64()
+    );
+    ensure!(
+        system.settled(Duration::from_secs(60)).await?,
+        "the deliveries do not end"
+    );
     let (taken, cpu) = (start.elapsed(), process_cpu()?.saturating_sub(cpu));
     println!(
         "accepted and delivered: {:.0} emails/s; {:.1} ms CPU an email, the local AWS included",

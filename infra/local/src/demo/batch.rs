@@ -107,7 +107,9 @@ pub async fn send(system: &System, seed: &Seed, until: Until) -> Result<Vec<Row>
         .and_then(Value::as_str)
         .context("the API named no email")?
         .to_owned();
-    let mut rows = api.until(&id, |row| !["queued", "sending"].contains(&row.state.as_str())).await?;
+    let mut rows = api
+        .until(&id, |row| !["queued", "sending"].contains(&row.state.as_str()))
+        .await?;
     if until == Until::Delivered {
         let is_there = |row: &Row| row.state == "delivered" || row.address == TLS_FAILS.1;
         api.until(&id, is_there).await?;
