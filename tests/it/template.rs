@@ -342,6 +342,10 @@ fn roles_name_their_actions_and_resources() {
             let place = format!("{} {}", function.logical, statement.sid);
             assert!(statement.actions.iter().all(|action| !action.contains('*')), "{place}");
             for resource in &statement.resources {
+                // SES knows no resource for the account's own figures (Service Authorization Reference, SES v2).
+                if statement.actions == ["ses:GetAccount"] {
+                    continue;
+                }
                 // A key that does not exist yet has no ARN; its tag is the limit.
                 let is_bounded = resource != "*" || statement.actions == ["kms:CreateKey"];
                 assert!(is_bounded, "{place}");
