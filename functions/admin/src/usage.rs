@@ -15,6 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 
 /// Which day.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OnDay {
     /// In UTC, such as `2026-11-24`; today by default.

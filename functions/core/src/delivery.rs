@@ -202,6 +202,9 @@ pub struct DeliveryRow {
     /// Whether the answer to the latest submission never came, as its worker knows.
     #[serde(default)]
     pub is_ambiguous: bool,
+    /// Since when it is to be sent, where that is later than its email's time: a doubt or a failure of TLS begins it anew.
+    #[serde(default)]
+    pub ready_since_ms: i64,
     /// Set where a doubt or a failure of TLS moves it to the portal.
     #[serde(default)]
     pub portal_only: bool,
@@ -248,6 +251,7 @@ impl DeliveryRow {
             lease_until_ms: 0,
             deadline_ms: 0,
             is_ambiguous: false,
+            ready_since_ms: 0,
             portal_only: false,
             decision: None,
             ses_message_id: None,
@@ -314,6 +318,28 @@ impl DeliveryRow {
         }
     }
 
+    /// The row as it begins anew, for reasons that `event` names.
+    fn again(self, event: &str, now_ms: i64) -> Self {
+        let mut row = self.moved(State::Ready, event, now_ms);
+        row.n_claims = 0;
+        row.not_before_ms = now_ms;
+        row.ready_since_ms = now_ms;
+        row.is_ambiguous = false;
+        row
+    }
+
+    /// Whether customers were told that the latest attempt was sent.
+    fn is_sent_told(&self) -> bool {
+        let last = |kind: &str| self.events.iter().rposition(|event| event.kind == kind);
+        last("sent").is_some_and(|sent| last("submitting").is_none_or(|submitting| submitting < sent))
+    }
+
+    /// Whether it was to be sent for longer than it may wait.
+    pub(crate) fn is_too_late(&self, email: &EmailRow, now_ms: i64) -> bool {
+        let since_ms = self.ready_since_ms.max(email.starts_at_ms());
+        now_ms >= since_ms.saturating_add(run::GIVE_UP_MS)
+    }
+
     /// The row after a change of state, with the event that tells of it.
     pub(crate) fn moved(mut self, state: State, event: &str, at_ms: i64) -> Self {
         self.state = state;
@@ -349,9 +375,10 @@ impl OutboxRow {
 }
 
 impl Transaction<'_> {
-    /// Brings an email's line in the outbox to what is left to be done for this delivery. The line of an email with one
-    /// recipient follows it; a line that stands for several is only ever brought forward, and the sweep sees to the rest.
-    pub(crate) fn follow(self, app: &App, tenant: &TenantId, email: &EmailRow, row: &DeliveryRow) -> Self {
+    /// Brings an email's line in the outbox to what is left to be done for a delivery that was in state `was`. The line of
+    /// an email with one recipient follows it. A line that stands for several is brought forward where a delivery that was
+    /// at rest begins anew, and is else left to the sweep, so that deliveries of one batch do not write over each other.
+    pub(crate) fn follow(self, app: &App, tenant: &TenantId, email: &EmailRow, was: State, row: &DeliveryRow) -> Self {
         let is_alone = email.is_alone();
         let (key, id) = match &email.batch {
             Some(batch) if !email.has_own_line() => (Key::OutboxBatch(tenant, batch), batch.as_str()),
@@ -360,9 +387,11 @@ impl Transaction<'_> {
         let line = OutboxRow::new(app, id);
         match row.look_at_ms() {
             None if is_alone => self.delete("outbox", &key),
-            None => self,
             Some(look_at_ms) if is_alone => self.put("outbox", &key, &OutboxRow { look_at_ms, ..line }, None),
-            Some(_) => self.put("outbox", &key, &line, None),
+            Some(_) if matches!(was, State::Sent | State::Held) && was != row.state => {
+                self.put("outbox", &key, &line, None)
+            }
+            _ => self,
         }
     }
 }

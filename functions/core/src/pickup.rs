@@ -327,10 +327,6 @@ impl Pickup {
                 Action::PickupOpened,
             )
             .await?;
-            // The patient reads now, whether or not the delivery's state can be brought up to date.
-            if let Err(error) = self.note_picked_up(app, now_ms).await {
-                tracing::warn!(pickup = %self.row.id, kind = ?error.kind(), "a reading was not noted: {error}");
-            }
             return Ok(Answer::Right(Phi::new(token)));
         }
         row.n_wrong = row.n_wrong.saturating_add(1);
@@ -348,7 +344,7 @@ impl Pickup {
     }
 
     /// Notes with the delivery that its recipient has read it; the first time counts.
-    async fn note_picked_up(&self, app: &App, now_ms: i64) -> Result<()> {
+    async fn note_picked_up(&self, app: &App) -> Result<()> {
         let (tenant, row) = (&self.tenant.id, &self.row);
         let email = app.get::<EmailRow>(&Key::Email(tenant, &row.email)).await?;
         let delivery = app
@@ -363,7 +359,7 @@ impl Pickup {
         let seen = Observed {
             what: What::PickedUp,
             attempt: delivery.attempt,
-            at_ms: now_ms,
+            at_ms: app.clock.now_ms(),
         };
         let actor = Actor::Recipient(row.id.clone());
         track::observe(app, &actor, tenant, &email, &row.delivery, &seen, None).await?;
@@ -397,7 +393,13 @@ impl Pickup {
         let copy = copy.ok_or_else(Error::not_found)?;
         let plain = envelope::open(&self.reading_key, &self.context("message"), &copy)
             .map_err(|error| Error::internal("A portal copy does not open.").because(error))?;
-        mime::read(&plain).map_err(|error| Error::internal("A portal copy cannot be read.").because(error))
+        let message =
+            mime::read(&plain).map_err(|error| Error::internal("A portal copy cannot be read.").because(error))?;
+        // The patient reads now, whether or not the delivery's state can be brought up to date.
+        if let Err(error) = self.note_picked_up(app).await {
+            tracing::warn!(pickup = %self.row.id, kind = ?error.kind(), "a reading was not noted: {error}");
+        }
+        Ok(message)
     }
 
     /// Closes a browser's session.

@@ -505,14 +505,26 @@ impl Plan {
         self.level.strength()
     }
 
-    /// SHA-256 of what was decided, hex; the same facts under the same policy version give the same hash.
+    /// SHA-256 of what decides on the sealed bytes, hex: a later attempt that goes the same way for another reason sends the
+    /// same bytes, and a notice of the portal leads to the same message.
     #[must_use]
-    pub fn sha256(&self, policy_version: u64) -> String {
-        let cipher = match self.cipher {
+    pub fn way_sha256(&self) -> String {
+        let fingerprint = self.fingerprint.as_deref().unwrap_or_default();
+        sha256(format!("way\n{}\n{}\n{fingerprint}", self.method.as_str(), self.cipher()).as_bytes())
+    }
+
+    fn cipher(&self) -> &'static str {
+        match self.cipher {
             None => "",
             Some(Cipher::Gcm) => "gcm",
             Some(Cipher::Cbc) => "cbc",
-        };
+        }
+    }
+
+    /// SHA-256 of what was decided, hex; the same facts under the same policy version give the same hash.
+    #[must_use]
+    pub fn sha256(&self, policy_version: u64) -> String {
+        let cipher = self.cipher();
         let fingerprint = self.fingerprint.as_deref().unwrap_or_default();
         let (method, level) = (self.method.as_str(), self.level.as_str());
         sha256(

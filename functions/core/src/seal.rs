@@ -254,7 +254,7 @@ async fn once(app: &App, plan: &Plan, material: &Material<'_>, raw: Vec<u8>, pic
     let made = Made { raw, pickup };
     let plain = serde_json::to_vec(&made)
         .map_err(|error| Error::internal("A sealed mail could not be written.").because(error))?;
-    let path = plan.sha256(0);
+    let path = plan.way_sha256();
     let object = Object::Sealed(material.tenant, material.delivery, &path);
     match app.put_object(&object, material.record.seal(PART, &plain)?).await? {
         Put::Created(_) => Ok(made),

@@ -113,6 +113,7 @@ async fn send_batch(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct PageQuery {
     /// How many, 1 to 100; 20 by default.

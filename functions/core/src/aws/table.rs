@@ -4,6 +4,7 @@
 //! answer that never came is Unavailable, and the caller's next read tells what became of it.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
@@ -194,44 +195,47 @@ impl<'a> Transaction<'a> {
         self
     }
 
-    /// Writes everything.
+    /// Writes everything. Where another write to one of the items is under way, DynamoDB cancels the whole transaction and
+    /// the SDK does not try again (`TransactionConflict`; API reference, TransactWriteItems): it is tried again here, since
+    /// nothing was written and the conditions still decide.
     ///
     /// # Errors
-    /// Unavailable for a throttle, a conflict with another transaction, a fault or a reply that never came.
+    /// Unavailable for a throttle, a conflict that lasts, a fault or a reply that never came.
     pub(crate) async fn commit(self) -> Result<Outcome> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        let call = self
-            .app
-            .aws
-            .dynamodb
-            .transact_write_items()
-            .set_transact_items(Some(self.items))
-            .send()
-            .await;
-        let error = match call {
-            Ok(_) => return Ok(Outcome::Committed),
-            Err(error) => error,
-        };
-        if let SdkError::ServiceError(service) = &error
-            && let TransactWriteItemsError::TransactionCanceledException(canceled) = service.err()
-        {
-            let codes: Vec<&str> = canceled
-                .cancellation_reasons()
-                .iter()
-                .map(|r| r.code().unwrap_or("None"))
-                .collect();
+        let mut n_conflicts = 0;
+        loop {
+            let call = self
+                .app
+                .aws
+                .dynamodb
+                .transact_write_items()
+                .set_transact_items(Some(self.items.clone()))
+                .send()
+                .await;
+            let error = match call {
+                Ok(_) => return Ok(Outcome::Committed),
+                Err(error) => error,
+            };
+            let codes = cancellation(&error);
             let is_refusal = |code: &&str| ["None", "ConditionalCheckFailed"].contains(code);
-            if codes.iter().all(is_refusal) && codes.contains(&"ConditionalCheckFailed") {
+            if codes.contains(&"ConditionalCheckFailed") && codes.iter().all(is_refusal) {
                 let failed = codes
                     .iter()
                     .zip(&self.labels)
                     .filter(|(code, _)| **code == "ConditionalCheckFailed");
                 return Ok(Outcome::Refused(failed.map(|(_, label)| *label).collect()));
             }
+            if !codes.contains(&"TransactionConflict") || n_conflicts == MOST_CONFLICTS {
+                return Err(store_error(error));
+            }
+            n_conflicts += 1;
+            let longest_ms = 20_u32 << n_conflicts;
+            let wait_ms = self.app.random.below(longest_ms)?.saturating_add(longest_ms / 2);
+            tokio::time::sleep(Duration::from_millis(wait_ms.into())).await;
         }
-        Err(store_error(error))
     }
 
     fn table(&self, table: Table) -> String {
@@ -428,6 +432,20 @@ fn row<T: DeserializeOwned>(mut item: Item) -> Result<T> {
     item.remove("sk");
     serde_dynamo::aws_sdk_dynamodb_1::from_item(item)
         .map_err(|error| Error::internal("A stored row does not have its form.").because(error))
+}
+
+/// How often a transaction that met another one is tried again; the waits grow to a second.
+const MOST_CONFLICTS: u32 = 6;
+
+/// Why a transaction was cancelled, item by item; nothing for another failure.
+fn cancellation(error: &SdkError<TransactWriteItemsError>) -> Vec<&str> {
+    if let SdkError::ServiceError(service) = error
+        && let TransactWriteItemsError::TransactionCanceledException(canceled) = service.err()
+    {
+        let reasons = canceled.cancellation_reasons().iter();
+        return reasons.map(|reason| reason.code().unwrap_or("None")).collect();
+    }
+    Vec::new()
 }
 
 /// A failed call as an error of ours; the SDK's own error may hold the HTTP body, so only its kind is kept.

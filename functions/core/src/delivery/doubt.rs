@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::run::{GIVE_UP_MS, save};
+use super::run::{hint, save};
 use super::{DeliveryRow, State};
 use crate::actor::{Actor, Scope};
 use crate::app::App;
@@ -32,6 +32,8 @@ enum Decision {
     ResendOnce,
     Portal,
     Expire,
+    /// Another attempt than the latest is known to have arrived.
+    Sent,
 }
 
 impl Decision {
@@ -41,12 +43,13 @@ impl Decision {
             Decision::ResendOnce => "resend_once",
             Decision::Portal => "portal",
             Decision::Expire => "expire",
+            Decision::Sent => "sent",
         }
     }
 }
 
 /// Decides a delivery whose time is over. A mail for marketing is never sent twice, whatever the policy says of its class.
-fn judge(row: &DeliveryRow, starts_at_ms: i64, purpose: Purpose, on_doubt: OnDoubt, now_ms: i64) -> Decision {
+fn judge(row: &DeliveryRow, is_late: bool, purpose: Purpose, on_doubt: OnDoubt) -> Decision {
     let on_doubt = if purpose == Purpose::Marketing {
         OnDoubt::Hold
     } else {
@@ -62,7 +65,6 @@ fn judge(row: &DeliveryRow, starts_at_ms: i64, purpose: Purpose, on_doubt: OnDou
             _ => Decision::Expire,
         };
     }
-    let is_late = now_ms >= starts_at_ms.saturating_add(GIVE_UP_MS);
     match on_doubt {
         OnDoubt::ResendOnce if may_resend && !is_late => Decision::ResendOnce,
         OnDoubt::Portal if may_resend && !is_late => Decision::Portal,
@@ -82,14 +84,15 @@ pub(super) async fn decide(
     let now_ms = app.clock.now_ms();
     let ver = row.ver;
     let was = row.state;
-    let on_doubt = policy.on_doubt(email.data_class);
-    let decision = judge(&row, email.starts_at_ms(), email.purpose, on_doubt, now_ms);
+    let decision = if row.is_there_by_any_attempt() {
+        Decision::Sent
+    } else {
+        let is_late = row.is_too_late(email, now_ms);
+        judge(&row, is_late, email.purpose, policy.on_doubt(email.data_class))
+    };
     let again = |row: DeliveryRow| {
-        let mut row = row.moved(State::Ready, "in_doubt", now_ms);
+        let mut row = row.again("in_doubt", now_ms);
         row.n_resends = row.n_resends.saturating_add(1);
-        row.n_claims = 0;
-        row.not_before_ms = now_ms;
-        row.is_ambiguous = false;
         row
     };
     let (row, told) = match decision {
@@ -99,6 +102,7 @@ pub(super) async fn decide(
             row.portal_only = true;
             (row, Some(EventType::EmailRerouted))
         }
+        Decision::Sent => (row.moved(State::Sent, "sent", now_ms), None),
         Decision::Hold => (row.moved(State::Held, "held", now_ms), Some(EventType::EmailHeld)),
         Decision::Expire => {
             let mut row = row.moved(State::Expired, "expired", now_ms);
@@ -118,7 +122,14 @@ pub(super) async fn decide(
     };
     let mut transaction = Transaction::new(app)
         .audit(app, entry)?
-        .follow(app, tenant, email, &row);
+        .follow(app, tenant, email, was, &row);
+    if let Some(kind) = told {
+        transaction = transaction.event(app, row.event(tenant, email, kind, 0))?;
+    }
+    // A refusal means that an answer came in the meantime, which is better than a decision.
+    if !save(tenant, transaction, ver, &row).await? {
+        return Ok(());
+    }
     if was == State::Submitting {
         let count = Count {
             ambiguous: 1,
@@ -126,15 +137,10 @@ pub(super) async fn decide(
             held: i64::from(row.state == State::Held),
             ..Count::default()
         };
-        transaction = transaction.count_doubt(app, tenant, count);
+        app.count_doubt(tenant, count).await;
     }
-    if let Some(kind) = told {
-        transaction = transaction.event(app, row.event(tenant, email, kind))?;
-    }
-    // A refusal means that an answer came in the meantime, which is better than a decision.
-    let is_ready = row.state == State::Ready;
-    if save(tenant, transaction, ver, &row).await? && is_ready {
-        app.enqueue(&[row.ticket(tenant)], 0).await?;
+    if row.state == State::Ready {
+        hint(app, row.ticket(tenant)).await;
     }
     Ok(())
 }
@@ -149,8 +155,8 @@ impl DeliveryRow {
         }
     }
 
-    /// What customers are told of it.
-    pub(crate) fn event<'a>(&'a self, tenant: &'a TenantId, email: &EmailRow, kind: EventType) -> NewEvent<'a> {
+    /// What customers are told of it; `n` orders what is told of one change.
+    pub(crate) fn event<'a>(&'a self, tenant: &'a TenantId, email: &EmailRow, kind: EventType, n: u64) -> NewEvent<'a> {
         let mut facts = BTreeMap::from([
             ("status", self.status().as_str().to_owned()),
             ("purpose", email.purpose.as_str().to_owned()),
@@ -167,7 +173,7 @@ impl DeliveryRow {
             kind,
             email: Some(&self.email),
             delivery: Some(&self.id),
-            sequence: self.ver,
+            sequence: self.ver.saturating_mul(8).saturating_add(n),
             is_test: false,
             facts,
         }
@@ -204,8 +210,9 @@ pub(super) struct Count {
     pub(super) held: i64,
 }
 
-impl Transaction<'_> {
-    pub(super) fn count_doubt(self, app: &App, tenant: &TenantId, count: Count) -> Self {
+impl App {
+    /// Counts a doubt. A count that fails is logged and lost: nothing waits for it.
+    pub(super) async fn count_doubt(&self, tenant: &TenantId, count: Count) {
         let change = Expression::new(
             "ADD n_ambiguous :ambiguous, n_resolved_by_event :resolved, resolved_by_event_ms :ms, n_resent :resent, n_held :held",
         )
@@ -214,9 +221,10 @@ impl Transaction<'_> {
         .with(":ms", number(count.resolved_ms))
         .with(":resent", number(count.resent))
         .with(":held", number(count.held));
-        // Holds always: the row may or may not be there.
-        let always = Expression::new("attribute_exists(pk) OR attribute_not_exists(pk)");
-        self.update("doubts", &Key::Doubts(tenant, &day(app.clock.now())), change, always)
+        let key = Key::Doubts(tenant, &day(self.clock.now()));
+        if let Err(error) = self.update(&key, change, Expression::default()).await {
+            tracing::warn!(kind = ?error.kind(), "a doubt was not counted: {error}");
+        }
     }
 }
 
@@ -245,34 +253,47 @@ mod tests {
     #[test]
     fn a_doubt_is_decided_once_and_never_for_marketing() {
         let row = |state: State, n_resends: u32| {
-            let mut row = DeliveryRow::new(DeliveryId::from_bytes([1; 16]), EmailId::from_bytes([2; 16]), 0, 0, None);
+            let mut row = DeliveryRow::new(
+                DeliveryId::from_bytes([1; 16]),
+                EmailId::from_bytes([2; 16]),
+                0,
+                0,
+                None,
+            );
             row.state = state;
             row.n_resends = n_resends;
             row
         };
         let (care, marketing) = (Purpose::Treatment, Purpose::Marketing);
         let cases = [
-            (State::Submitting, 0, care, OnDoubt::Hold, 1, Decision::Hold),
-            (State::Submitting, 0, care, OnDoubt::ResendOnce, 1, Decision::ResendOnce),
-            (State::Submitting, 1, care, OnDoubt::ResendOnce, 1, Decision::Hold),
+            (State::Submitting, 0, care, OnDoubt::Hold, false, Decision::Hold),
             (
                 State::Submitting,
                 0,
                 care,
                 OnDoubt::ResendOnce,
-                GIVE_UP_MS,
+                false,
+                Decision::ResendOnce,
+            ),
+            (State::Submitting, 1, care, OnDoubt::ResendOnce, false, Decision::Hold),
+            (State::Submitting, 0, care, OnDoubt::ResendOnce, true, Decision::Hold),
+            (State::Submitting, 0, care, OnDoubt::Portal, false, Decision::Portal),
+            (State::Submitting, 1, care, OnDoubt::Portal, false, Decision::Hold),
+            (
+                State::Submitting,
+                0,
+                marketing,
+                OnDoubt::ResendOnce,
+                false,
                 Decision::Hold,
             ),
-            (State::Submitting, 0, care, OnDoubt::Portal, 1, Decision::Portal),
-            (State::Submitting, 1, care, OnDoubt::Portal, 1, Decision::Hold),
-            (State::Submitting, 0, marketing, OnDoubt::ResendOnce, 1, Decision::Hold),
-            (State::Submitting, 0, marketing, OnDoubt::Portal, 1, Decision::Hold),
-            (State::Sent, 0, care, OnDoubt::ResendOnce, 1, Decision::Expire),
+            (State::Submitting, 0, marketing, OnDoubt::Portal, false, Decision::Hold),
+            (State::Sent, 0, care, OnDoubt::ResendOnce, false, Decision::Expire),
         ];
-        for (state, n_resends, purpose, on_doubt, now_ms, decision) in cases {
+        for (state, n_resends, purpose, on_doubt, is_late, decision) in cases {
             let row = row(state, n_resends);
             assert_eq!(
-                judge(&row, 0, purpose, on_doubt, now_ms),
+                judge(&row, is_late, purpose, on_doubt),
                 decision,
                 "{state:?} {n_resends} {purpose:?} {on_doubt:?}"
             );

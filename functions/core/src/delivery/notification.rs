@@ -77,6 +77,27 @@ struct Bounce {
     bounce_type: String,
     bounce_sub_type: String,
     timestamp: Timestamp,
+    #[serde(default)]
+    bounced_recipients: Vec<BouncedRecipient>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BouncedRecipient {
+    diagnostic_code: Option<String>,
+}
+
+impl Bounce {
+    /// Whether the diagnostics speak of TLS. They are looked at for this one word and not kept.
+    fn speaks_of_tls(&self) -> bool {
+        let codes = self
+            .bounced_recipients
+            .iter()
+            .filter_map(|one| one.diagnostic_code.as_ref());
+        codes
+            .map(|code| code.to_ascii_lowercase())
+            .any(|code| code.contains("tls") || code.contains("encrypt"))
+    }
 }
 
 /// What SES publishes to a topic once, when it becomes an event destination (SES Developer Guide, "Set up an Amazon SNS event
@@ -135,23 +156,22 @@ fn what(event: &Event, is_tls: bool) -> Option<(What, Timestamp)> {
         }
         "Bounce" => {
             let bounce = event.bounce.as_ref()?;
-            Some((
-                bounced(&bounce.bounce_type, &bounce.bounce_sub_type, is_tls),
-                bounce.timestamp,
-            ))
+            Some((bounced(bounce, is_tls), bounce.timestamp))
         }
         _ => None,
     }
 }
 
 /// What a bounce says. SES reports an attempt that found no TLS, or that ran out of its `MaxDeliverySeconds`, as Transient
-/// and General, with words that are not documented; so for an attempt that required TLS every such bounce counts as failed
-/// TLS. The notice of the portal that follows is the safe mistake.
-fn bounced(kind: &str, sub: &str, is_tls: bool) -> What {
-    match (kind, sub) {
+/// and General, with words that are not documented; so for an attempt that required TLS every such bounce counts as not
+/// delivered in time, and the notice of the portal that follows is the safe mistake. Only where the words speak of TLS is it
+/// held against the domain.
+fn bounced(bounce: &Bounce, is_tls: bool) -> What {
+    match (&*bounce.bounce_type, &*bounce.bounce_sub_type) {
         ("Permanent", "Suppressed" | ON_ACCOUNT_LIST) => What::Suppressed,
         ("Permanent", _) => What::Bounced,
-        (_, "General" | "Undetermined") if is_tls => What::NotByTls,
+        (_, "General" | "Undetermined") if is_tls && bounce.speaks_of_tls() => What::NotByTls,
+        (_, "General" | "Undetermined") if is_tls => What::NotInTime,
         _ => What::Returned,
     }
 }
@@ -203,10 +223,19 @@ mod tests {
                 event("Reject", "tls", r#","reject":{"reason":"Bad content"}"#),
                 What::Rejected,
             ),
-            (event("Bounce", "tls", &bounce("Transient", "General")), What::NotByTls),
+            (event("Bounce", "tls", &bounce("Transient", "General")), What::NotInTime),
+            (
+                event(
+                    "Bounce",
+                    "tls",
+                    &bounce("Transient", "General")
+                        .replace("[]", r#"[{"diagnosticCode":"smtp; 550 4.4.7 expired <TLS is required>"}]"#),
+                ),
+                What::NotByTls,
+            ),
             (
                 event("Bounce", "tls", &bounce("Undetermined", "Undetermined")),
-                What::NotByTls,
+                What::NotInTime,
             ),
             (
                 event("Bounce", "portal", &bounce("Transient", "General")),

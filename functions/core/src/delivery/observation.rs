@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{DeliveryRow, State, Status};
 use crate::event::EventType;
+use crate::policy::Method;
 
 /// What was seen of one attempt. The order has no meaning; it makes sets possible.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -31,8 +32,10 @@ pub enum What {
     Delayed,
     /// The recipient's server took it.
     Delivered,
-    /// Required TLS could not be had until SES gave up, or the server could not be reached in that time.
+    /// Required TLS could not be had until SES gave up.
     NotByTls,
+    /// An attempt that required TLS ran out of its time, and SES does not say that TLS was the reason.
+    NotInTime,
     /// It came back for a reason that may pass.
     Returned,
     /// The address is on a suppression list of SES.
@@ -56,6 +59,7 @@ impl What {
             What::Delayed => "delivery_delayed",
             What::Delivered => "delivered",
             What::NotByTls => "not_by_tls",
+            What::NotInTime => "not_in_time",
             What::Returned | What::Bounced => "bounced",
             What::Suppressed => "suppressed",
             What::Rejected => "rejected",
@@ -65,8 +69,8 @@ impl What {
     }
 }
 
-/// How many observations of one delivery are kept. SES tries for 14 hours at most and tells of some delays in that time; the
-/// bound only keeps a row small whatever comes.
+/// From how many observations on no further delay of a delivery is kept. SES tries for 14 hours at most and tells of some
+/// delays in that time; the bound only keeps a row small whatever comes.
 const MOST: usize = 200;
 
 /// What one attempt has come to: the observation that says most. `None` where nothing was seen.
@@ -87,13 +91,16 @@ fn outcome(observed: &BTreeSet<Observed>, attempt: u32) -> Option<What> {
     if let Some(what) = order.into_iter().find(|what| seen.contains(what)) {
         return Some(what);
     }
-    match (seen.contains(&What::NotByTls), seen.contains(&What::Delivered)) {
+    let not_by_tls = [What::NotByTls, What::NotInTime]
+        .into_iter()
+        .find(|what| seen.contains(what));
+    match (not_by_tls, seen.contains(&What::Delivered)) {
         // It was taken, and came back nevertheless: nothing to be sent another way.
-        (true, true) => Some(What::Returned),
-        (true, false) => Some(What::NotByTls),
-        (false, true) => Some(What::Delivered),
-        (false, false) if seen.contains(&What::Delayed) => Some(What::Delayed),
-        (false, false) => seen.contains(&What::Accepted).then_some(What::Accepted),
+        (Some(_), true) => Some(What::Returned),
+        (Some(what), false) => Some(what),
+        (None, true) => Some(What::Delivered),
+        (None, false) if seen.contains(&What::Delayed) => Some(What::Delayed),
+        (None, false) => seen.contains(&What::Accepted).then_some(What::Accepted),
     }
 }
 
@@ -118,7 +125,7 @@ impl DeliveryRow {
             What::Accepted => Status::Sent,
             What::Delayed => Status::DeliveryDelayed,
             What::Delivered => Status::Delivered,
-            What::NotByTls | What::Returned | What::Bounced => Status::Bounced,
+            What::NotByTls | What::NotInTime | What::Returned | What::Bounced => Status::Bounced,
             What::Suppressed => Status::Suppressed,
             What::Rejected => Status::Failed,
             What::Complained => Status::Complained,
@@ -134,6 +141,14 @@ impl DeliveryRow {
         )
     }
 
+    /// Whether some attempt is known to have reached the recipient, whatever became of the others.
+    pub(super) fn is_there_by_any_attempt(&self) -> bool {
+        matches!(
+            overall(&self.observed, self.attempt),
+            Some(What::Delivered | What::PickedUp | What::Complained)
+        )
+    }
+
     /// Whether nobody knows what became of the latest attempt, so that an event may still say it.
     fn is_open(&self) -> bool {
         match self.state {
@@ -145,28 +160,50 @@ impl DeliveryRow {
         }
     }
 
+    /// Whether what is known now ends the wait for another attempt, or the doubt about the latest.
+    fn is_settled_by(&self, latest: Option<What>) -> bool {
+        if !self.is_open() {
+            return false;
+        }
+        // While SES is being called, only word of that very attempt counts: its worker is still to be heard.
+        if self.state != State::Submitting && self.is_there_by_any_attempt() {
+            return true;
+        }
+        match latest {
+            None | Some(What::NotByTls | What::NotInTime) => false,
+            // SES accepted it long ago; that it says so again is no news to a delivery that waited for the end in vain.
+            Some(What::Accepted | What::Delayed) => self.ses_message_id.is_none(),
+            Some(_) => true,
+        }
+    }
+
     /// The delivery after `seen`, and what customers are told; `None` where it was seen before.
     pub(crate) fn observe(mut self, seen: &Observed, now_ms: i64) -> Option<(Self, Vec<EventType>)> {
-        if self.observed.len() >= MOST || !self.observed.insert(seen.clone()) {
+        let is_over = self.observed.len() >= MOST && seen.what == What::Delayed;
+        if is_over || !self.observed.insert(seen.clone()) {
             return None;
         }
         let mut told = Vec::new();
         let latest = outcome(&self.observed, self.attempt);
-        let may_reroute = !self.portal_only && (self.is_open() || self.state == State::Sent);
-        if latest == Some(What::NotByTls) && may_reroute {
-            if self.is_open() {
+        let may_reroute =
+            !self.portal_only && (self.is_open() || self.state == State::Sent) && !self.is_there_by_any_attempt();
+        if matches!(latest, Some(What::NotByTls | What::NotInTime)) && may_reroute {
+            if !self.is_sent_told() {
                 told.push(EventType::EmailSent);
             }
-            self = self.moved(State::Ready, "rerouted", now_ms);
+            self = self.again("rerouted", now_ms);
             self.portal_only = true;
-            self.not_before_ms = now_ms;
-            self.n_claims = 0;
             told.push(EventType::EmailRerouted);
             return Some((self, told));
         }
-        if self.is_open() && latest.is_some() && latest != Some(What::NotByTls) {
+        if self.is_settled_by(latest) {
+            if !self.is_sent_told() {
+                told.push(EventType::EmailSent);
+            }
+            let was_by_tls = self.decision.as_ref().map(|decision| decision.method) == Some(Method::Tls);
             self = self.moved(State::Sent, "sent", now_ms);
-            told.push(EventType::EmailSent);
+            // The doubt that moved it to the portal is over; if TLS fails after all, the portal is still to come.
+            self.portal_only &= !was_by_tls;
         } else {
             self.ver = self.ver.saturating_add(1);
         }
@@ -175,7 +212,7 @@ impl DeliveryRow {
             What::PickedUp => told.push(EventType::EmailPickedUp),
             What::Delayed => told.push(EventType::EmailDeliveryDelayed),
             What::Delivered => told.push(EventType::EmailDelivered),
-            What::NotByTls | What::Returned | What::Bounced => told.push(EventType::EmailBounced),
+            What::NotByTls | What::NotInTime | What::Returned | What::Bounced => told.push(EventType::EmailBounced),
             What::Suppressed => told.push(EventType::EmailSuppressed),
             What::Rejected => told.push(EventType::EmailFailed),
             What::Complained => told.push(EventType::EmailComplained),
@@ -187,12 +224,35 @@ impl DeliveryRow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::Decision;
     use crate::id::{DeliveryId, EmailId};
+    use crate::policy::Level;
 
     fn row(state: State, attempt: u32) -> DeliveryRow {
-        let mut row = DeliveryRow::new(DeliveryId::from_bytes([1; 16]), EmailId::from_bytes([2; 16]), 0, 0, None);
+        let mut row = DeliveryRow::new(
+            DeliveryId::from_bytes([1; 16]),
+            EmailId::from_bytes([2; 16]),
+            0,
+            0,
+            None,
+        );
         row.state = state;
         row.attempt = attempt;
+        row
+    }
+
+    fn by_tls(mut row: DeliveryRow) -> DeliveryRow {
+        row.decision = Some(Decision {
+            method: Method::Tls,
+            level: Level::T1,
+            rule: "tls-t1".to_owned(),
+            reason: String::new(),
+            rejected: Vec::new(),
+            policy_version: 1,
+            plan_sha256: String::new(),
+            fingerprint: None,
+            pickup: None,
+        });
         row
     }
 
@@ -270,6 +330,9 @@ mod tests {
         ];
         let mut fallen_back = row(State::Submitting, 2);
         fallen_back.portal_only = true;
+        // Required TLS in doubt, for which the portal is to take over; then SES speaks after all.
+        let mut in_doubt = by_tls(row(State::Ready, 1));
+        in_doubt.portal_only = true;
         let cases = [
             (row(State::Submitting, 1), &bounced, State::Sent, Status::Complained),
             (row(State::Sent, 1), &bounced, State::Sent, Status::Complained),
@@ -277,6 +340,7 @@ mod tests {
             (fallen_back, &after_fallback, State::Sent, Status::PickedUp),
             (row(State::Submitting, 1), &not_by_tls, State::Ready, Status::Queued),
             (row(State::Sent, 1), &not_by_tls, State::Ready, Status::Queued),
+            (in_doubt, &not_by_tls, State::Ready, Status::Queued),
             (row(State::Sent, 2), &resent, State::Sent, Status::Delivered),
         ];
         for (start, events, state, status) in cases {
@@ -326,12 +390,46 @@ mod tests {
 
     #[test]
     fn failed_tls_goes_to_the_portal_once() {
-        let (row, told) = row(State::Sent, 1).observe(&seen(What::NotByTls, 1, 5), 6).unwrap();
+        let mut sent = row(State::Submitting, 1);
+        (sent, _) = sent.observe(&seen(What::Accepted, 1, 4), 5).unwrap();
+        let (row, told) = sent.observe(&seen(What::NotByTls, 1, 5), 6).unwrap();
         assert_eq!((row.state, row.portal_only), (State::Ready, true));
-        assert_eq!(told, [EventType::EmailRerouted]);
+        assert_eq!(told, [EventType::EmailRerouted], "that it was sent is told once");
         assert!(row.clone().observe(&seen(What::NotByTls, 1, 5), 7).is_none());
         // A late word of the failed attempt does not stop the portal's notice.
         let (row, _) = row.observe(&seen(What::Delayed, 1, 3), 8).unwrap();
         assert_eq!(row.state, State::Ready);
+    }
+
+    #[test]
+    fn a_copy_that_arrived_stops_the_next_one() {
+        for state in [State::Ready, State::Claimed, State::Held] {
+            let (row, _) = row(state, 2).observe(&seen(What::Delivered, 1, 5), 6).unwrap();
+            assert_eq!((row.state, row.status()), (State::Sent, Status::Delivered), "{state:?}");
+        }
+        // The worker of the second is still to be heard; then the reconciler knows that the first arrived.
+        let (row, _) = row(State::Submitting, 2)
+            .observe(&seen(What::Delivered, 1, 5), 6)
+            .unwrap();
+        assert_eq!(row.state, State::Submitting);
+        assert!(row.is_there_by_any_attempt());
+        let (row, told) = row.observe(&seen(What::NotByTls, 2, 7), 8).unwrap();
+        assert_eq!(
+            row.state,
+            State::Submitting,
+            "what arrived is not sent by the portal too"
+        );
+        assert_eq!(told, [EventType::EmailBounced]);
+    }
+
+    #[test]
+    fn old_news_does_not_stop_the_portal_after_a_long_silence() {
+        let mut silent = by_tls(row(State::Ready, 1));
+        silent.ses_message_id = Some("0100".to_owned());
+        silent.portal_only = true;
+        let (row, _) = silent.observe(&seen(What::Accepted, 1, 5), 6).unwrap();
+        assert_eq!((row.state, row.portal_only), (State::Ready, true));
+        let (row, _) = row.observe(&seen(What::Delivered, 1, 5), 7).unwrap();
+        assert_eq!(row.state, State::Sent);
     }
 }

@@ -29,6 +29,8 @@ pub(super) const LEASE_MS: i64 = 90_000;
 pub(super) const SUBMIT_MS: i64 = 10 * 60_000;
 /// How long a delivery may wait before it is given up: 16 hours.
 pub(crate) const GIVE_UP_MS: i64 = 16 * 3_600_000;
+/// How often an answer is written against others who change the same delivery.
+const TRIES: u32 = 5;
 /// How often a worker may fail at a delivery for reasons of our own before it is given up.
 const MAX_BROKEN_CLAIMS: u32 = 8;
 
@@ -82,7 +84,7 @@ pub async fn run(app: &App, actor: &Actor, ticket: &Ticket) -> Result<Next> {
         email,
     };
     // What is too late is not sent, and needs no turn.
-    if !work.is_too_late()
+    if !row.is_too_late(&work.email, now_ms)
         && let Turn::Wait(wait_ms) = app.turn(tenant, Lane::of(work.email.purpose)).await?
     {
         return work.wait(row, wait_ms).await;
@@ -121,10 +123,6 @@ impl Work<'_> {
         Ok(self.save(Transaction::new(self.app), ver, &row).await?.then_some(row))
     }
 
-    fn is_too_late(&self) -> bool {
-        self.app.clock.now_ms() >= self.email.starts_at_ms().saturating_add(GIVE_UP_MS)
-    }
-
     /// Leaves a delivery for later, since others have their turn: nothing was tried and nothing is counted. The sweep looks
     /// at it later than it would have, so that the outbox needs no change.
     async fn wait(&self, row: DeliveryRow, wait_ms: i64) -> Result<Next> {
@@ -142,7 +140,7 @@ impl Work<'_> {
     }
 
     async fn go(&self, row: DeliveryRow) -> Result<Next> {
-        if self.is_too_late() {
+        if row.is_too_late(&self.email, self.app.clock.now_ms()) {
             return self.end(row, State::Expired, "deadline").await;
         }
         let (record, key) = self.app.record(self.tenant, &self.email.record).await?;
@@ -293,14 +291,34 @@ impl Work<'_> {
         self.settle(row, submission).await
     }
 
+    /// Notes what became of a submission. An event of an earlier attempt may change the delivery in between; the answer
+    /// stands nevertheless, as long as the same attempt waits for it.
     async fn settle(&self, row: DeliveryRow, submission: Submission) -> Result<Next> {
+        let attempt = row.attempt;
+        let mut row = row;
+        for _ in 0..TRIES {
+            let key = Key::Delivery(self.tenant, &row.email, &row.id);
+            if self.note(row.clone(), &submission).await? {
+                return Ok(Next::Done);
+            }
+            match self.app.get::<DeliveryRow>(&key).await? {
+                Some(fresh) if fresh.state == State::Submitting && fresh.attempt == attempt => row = fresh,
+                // An event of this very attempt was faster.
+                _ => return Ok(Next::Done),
+            }
+        }
+        Err(Error::new(Kind::Unavailable, "Others keep changing the delivery."))
+    }
+
+    /// Writes what became of a submission; whether the delivery was still as it is in `row`.
+    async fn note(&self, row: DeliveryRow, submission: &Submission) -> Result<bool> {
         let now_ms = self.app.clock.now_ms();
         let ver = row.ver;
         match submission {
             Submission::Accepted { message_id } => {
                 let mut row = row.moved(State::Sent, "sent", now_ms);
                 let facts = BTreeMap::from([("ses_message_id", message_id.clone())]);
-                row.ses_message_id = Some(message_id);
+                row.ses_message_id = Some(message_id.clone());
                 self.finish(row, ver, Action::DeliverySent, facts, EventType::EmailSent)
                     .await
             }
@@ -308,15 +326,21 @@ impl Work<'_> {
                 let mut row = row.moved(State::Ready, "postponed", now_ms);
                 let wait = backoff_ms(row.attempt);
                 row.not_before_ms = now_ms.saturating_add(wait);
-                let facts = BTreeMap::from([("code", code)]);
+                let facts = BTreeMap::from([("code", code.clone())]);
                 let transaction = Transaction::new(self.app)
                     .audit(self.app, self.entry(&row, Action::DeliveryPostponed, facts))?
-                    .follow(self.app, self.tenant, &self.email, &row);
-                self.save(transaction, ver, &row).await?;
-                self.app.enqueue(&[row.ticket(self.tenant)], wait).await?;
-                Ok(Next::Done)
+                    .follow(self.app, self.tenant, &self.email, State::Submitting, &row);
+                let is_saved = self.save(transaction, ver, &row).await?;
+                if is_saved && let Err(error) = self.app.enqueue(&[row.ticket(self.tenant)], wait).await {
+                    tracing::warn!(kind = ?error.kind(), "the queue did not take a ticket; the sweep will");
+                }
+                Ok(is_saved)
             }
-            Submission::Refused { code } => self.end(row, State::Failed, &code).await,
+            Submission::Refused { code } => {
+                let (row, facts) = self.ended(row, State::Failed, "failed", code);
+                self.finish(row, ver, Action::DeliveryEnded, facts, EventType::EmailFailed)
+                    .await
+            }
             // The fence stays; an event settles it, or the reconciler after the deadline. The queue's copy must go.
             Submission::Ambiguous => {
                 tracing::warn!(delivery = %row.id, attempt = row.attempt, "SES gave no clear answer");
@@ -325,9 +349,7 @@ impl Work<'_> {
                 let facts = BTreeMap::from([("attempt", row.attempt.to_string())]);
                 let transaction =
                     Transaction::new(self.app).audit(self.app, self.entry(&row, Action::DeliveryUnanswered, facts))?;
-                // Only for the counts: an event that was faster is the better news.
-                self.save(transaction, ver, &row).await?;
-                Ok(Next::Done)
+                self.save(transaction, ver, &row).await
             }
         }
     }
@@ -340,13 +362,24 @@ impl Work<'_> {
             State::Expired => ("expired", EventType::EmailExpired),
             _ => ("failed", EventType::EmailFailed),
         };
-        let mut row = row.moved(state, event, self.app.clock.now_ms());
-        row.ended_because = Some(because.to_owned());
-        let facts = BTreeMap::from([("because", because.to_owned())]);
-        self.finish(row, ver, Action::DeliveryEnded, facts, told).await
+        let (row, facts) = self.ended(row, state, event, because);
+        self.finish(row, ver, Action::DeliveryEnded, facts, told).await?;
+        Ok(Next::Done)
     }
 
-    /// Saves a delivery that SES has, or that ended, with what customers are told of it.
+    fn ended(
+        &self,
+        row: DeliveryRow,
+        state: State,
+        event: &str,
+        because: &str,
+    ) -> (DeliveryRow, BTreeMap<&'static str, String>) {
+        let mut row = row.moved(state, event, self.app.clock.now_ms());
+        row.ended_because = Some(because.to_owned());
+        (row, BTreeMap::from([("because", because.to_owned())]))
+    }
+
+    /// Saves a delivery that SES has, or that ended, with what customers are told of it; whether it was still at `ver`.
     async fn finish(
         &self,
         row: DeliveryRow,
@@ -354,17 +387,12 @@ impl Work<'_> {
         action: Action,
         facts: BTreeMap<&'static str, String>,
         told: EventType,
-    ) -> Result<Next> {
+    ) -> Result<bool> {
         let transaction = Transaction::new(self.app)
             .audit(self.app, self.entry(&row, action, facts))?
-            .event(self.app, row.event(self.tenant, &self.email, told))?;
-        let transaction = if self.email.is_alone() {
-            transaction.follow(self.app, self.tenant, &self.email, &row)
-        } else {
-            transaction
-        };
-        self.save(transaction, ver, &row).await?;
-        Ok(Next::Done)
+            .event(self.app, row.event(self.tenant, &self.email, told, 0))?
+            .follow(self.app, self.tenant, &self.email, State::Submitting, &row);
+        self.save(transaction, ver, &row).await
     }
 
     /// Saves the delivery if it is still at version `ver`.

@@ -62,51 +62,57 @@ async fn sweep_shard(app: &App, actor: &Actor, tenant: &TenantId, shard: u8, swe
         .query(Table::Mail, &outbox_partition(tenant, shard), &Range::default())
         .await?;
     let now_ms = app.clock.now_ms();
-    for line in lines {
-        if line.look_at_ms > now_ms {
-            continue;
+    let mut failed = None;
+    for line in lines.into_iter().filter(|line| line.look_at_ms <= now_ms) {
+        // One email that fails does not keep the others waiting.
+        if let Err(error) = sweep_line(app, actor, tenant, &line, swept).await {
+            tracing::warn!(%tenant, line = line.id, "the sweep of one line failed: {error}");
+            failed = Some(error);
         }
-        let next = if let Some(email) = EmailId::parse(&line.id) {
-            sweep_email(app, actor, tenant, &email, false, swept).await?
-        } else if let Some(batch) = BatchId::parse(&line.id) {
-            let emails = app
-                .get::<BatchRow>(&Key::Batch(tenant, &batch))
-                .await?
-                .map(|row| row.emails);
+    }
+    match failed {
+        None => Ok(()),
+        Some(error) => Err(error),
+    }
+}
+
+async fn sweep_line(app: &App, actor: &Actor, tenant: &TenantId, line: &OutboxRow, swept: &mut Swept) -> Result<()> {
+    let now_ms = app.clock.now_ms();
+    let (email, batch) = (EmailId::parse(&line.id), BatchId::parse(&line.id));
+    let (key, next) = match (&email, &batch) {
+        (Some(email), _) => {
+            let next = sweep_email(app, actor, tenant, email, false, swept).await?;
+            (Key::OutboxEmail(tenant, email), next)
+        }
+        (None, Some(batch)) => {
+            let row = app.get::<BatchRow>(&Key::Batch(tenant, batch)).await?;
             let mut next = None;
-            for email in emails.unwrap_or_default() {
+            for email in row.map(|row| row.emails).unwrap_or_default() {
                 let at = sweep_email(app, actor, tenant, &email, true, swept).await?;
                 next = [next, at].into_iter().flatten().min();
             }
-            next
-        } else {
-            continue;
-        };
-        let (email, batch) = (EmailId::parse(&line.id), BatchId::parse(&line.id));
-        let key = match (&email, &batch) {
-            (Some(email), _) => Key::OutboxEmail(tenant, email),
-            (None, Some(batch)) => Key::OutboxBatch(tenant, batch),
-            (None, None) => continue,
-        };
-        // Somebody who brought the line forward in the meantime has seen more than we did.
-        let unchanged = Expression::new("look_at_ms = :seen").with(":seen", number(line.look_at_ms));
-        match next {
-            None => {
-                Transaction::new(app)
-                    .delete_if("outbox", &key, unchanged)
-                    .commit()
-                    .await?;
-                swept.n_cleared += 1;
-            }
-            Some(look_at_ms) if look_at_ms > now_ms.saturating_add(GRACE_MS) => {
-                let change = Expression::new("SET look_at_ms = :next").with(":next", number(look_at_ms));
-                Transaction::new(app)
-                    .update("outbox", &key, change, unchanged)
-                    .commit()
-                    .await?;
-            }
-            Some(_) => {}
+            (Key::OutboxBatch(tenant, batch), next)
         }
+        (None, None) => return Ok(()),
+    };
+    // Somebody who brought the line forward in the meantime has seen more than we did.
+    let unchanged = Expression::new("look_at_ms = :seen").with(":seen", number(line.look_at_ms));
+    match next {
+        None => {
+            Transaction::new(app)
+                .delete_if("outbox", &key, unchanged)
+                .commit()
+                .await?;
+            swept.n_cleared += 1;
+        }
+        Some(look_at_ms) if look_at_ms > now_ms.saturating_add(GRACE_MS) => {
+            let change = Expression::new("SET look_at_ms = :next").with(":next", number(look_at_ms));
+            Transaction::new(app)
+                .update("outbox", &key, change, unchanged)
+                .commit()
+                .await?;
+        }
+        Some(_) => {}
     }
     Ok(())
 }

@@ -51,23 +51,19 @@ pub async fn track(app: &App, actor: &Actor, event: &Notification) -> Result<boo
         tracing::warn!("an event of SES names a tenant that this deployment does not have");
         return Ok(false);
     }
-    let proof = app.attempt_proof(tenant, &event.delivery, event.seen.attempt).await?;
-    let is_proved: bool = proof.as_bytes().ct_eq(event.proof.as_bytes()).into();
-    let email = app.get::<EmailRow>(&Key::Email(tenant, &event.email)).await?;
-    let (true, Some(email)) = (is_proved, email) else {
-        refuse(app, actor, event).await?;
-        return Ok(false);
+    let is_taken = match app.get::<EmailRow>(&Key::Email(tenant, &event.email)).await? {
+        None => false,
+        Some(email) => {
+            let proof = app.attempt_proof(tenant, &event.delivery, event.seen.attempt).await?;
+            let is_proved: bool = proof.as_bytes().ct_eq(event.proof.as_bytes()).into();
+            let message_id = Some(&*event.message_id);
+            is_proved && observe(app, actor, tenant, &email, &event.delivery, &event.seen, message_id).await?
+        }
     };
-    observe(
-        app,
-        actor,
-        tenant,
-        &email,
-        &event.delivery,
-        &event.seen,
-        Some(&event.message_id),
-    )
-    .await
+    if !is_taken {
+        refuse(app, actor, event).await?;
+    }
+    Ok(is_taken)
 }
 
 /// Adds one observation to a delivery, and does what follows from it. Answers whether there is such a delivery and attempt.
@@ -114,7 +110,13 @@ pub(crate) async fn observe(
         };
         let mut transaction = Transaction::new(app)
             .audit(app, entry)?
-            .follow(app, tenant, email, &row);
+            .follow(app, tenant, email, was, &row);
+        for (n, kind) in (0..).zip(&told) {
+            transaction = transaction.event(app, row.event(tenant, email, *kind, n))?;
+        }
+        if !save(tenant, transaction, ver, &row).await? {
+            continue;
+        }
         if let Some(waited_ms) = doubt.filter(|_| row.state != State::Submitting) {
             let count = Count {
                 ambiguous: 1,
@@ -122,13 +124,7 @@ pub(crate) async fn observe(
                 resolved_ms: waited_ms,
                 ..Count::default()
             };
-            transaction = transaction.count_doubt(app, tenant, count);
-        }
-        for kind in &told {
-            transaction = transaction.event(app, row.event(tenant, email, *kind))?;
-        }
-        if !save(tenant, transaction, ver, &row).await? {
-            continue;
+            app.count_doubt(tenant, count).await;
         }
         if is_rerouted {
             run::hint(app, row.ticket(tenant)).await;

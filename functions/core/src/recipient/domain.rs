@@ -36,7 +36,7 @@ pub struct DomainRow {
 }
 
 /// What a failed submission taught of a domain. It is believed for a time only, since servers are mended: a day at first,
-/// twice as long each time that the next try fails too, 30 days at most.
+/// twice as long each time that the next try fails too, 30 days at most; a month without a failure forgets them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Learned {
     /// When required TLS last failed, milliseconds since the epoch.
@@ -56,6 +56,7 @@ impl Learned {
         let n_failures = match earlier {
             None => 1,
             Some(earlier) if failed_at_ms < earlier.until_ms => return None,
+            Some(earlier) if failed_at_ms >= earlier.until_ms.saturating_add(30 * DAY_MS) => 1,
             Some(earlier) => earlier.n_failures.saturating_add(1),
         };
         let days = 1_i64 << n_failures.saturating_sub(1).min(5);
@@ -152,7 +153,8 @@ pub struct NewRecord {
     pub tls: TlsRecord,
 }
 
-/// Records what the tenant knows of a domain, or forgets it with `None`.
+/// Records what the tenant knows of a domain, or forgets it with `None`. What was learned is forgotten with either: the
+/// tenant has looked at it.
 ///
 /// # Errors
 /// Forbidden; Invalid; Unavailable.
@@ -160,9 +162,8 @@ pub async fn record(app: &App, actor: &Actor, domain: &str, new: Option<NewRecor
     let tenant = actor.tenant_with(Scope::RecipientsWrite)?;
     let domain = name(domain)?;
     let at = Key::Domain(tenant, &domain);
-    let mut row = app.get::<DomainRow>(&at).await?.unwrap_or_default();
-    row.recorded = new.map(|new| new.tls);
-    let said = row.recorded.map_or("nothing", TlsRecord::as_str);
+    let recorded = new.map(|new| new.tls);
+    let said = recorded.map_or("nothing", TlsRecord::as_str);
     let entry = Entry {
         tenant,
         actor,
@@ -170,11 +171,18 @@ pub async fn record(app: &App, actor: &Actor, domain: &str, new: Option<NewRecor
         subject: &domain,
         facts: BTreeMap::from([("tls", said.to_owned())]),
     };
+    let change = match recorded {
+        Some(recorded) => {
+            Expression::new("SET recorded = :recorded REMOVE learned").with(":recorded", attribute(&recorded)?)
+        }
+        None => Expression::new("REMOVE recorded, learned"),
+    };
     Transaction::new(app)
-        .put("domain", &at, &row, None)
+        .update("domain", &at, change, whatever())
         .audit(app, entry)?
         .commit()
         .await?;
+    let row = app.get::<DomainRow>(&at).await?.unwrap_or_default();
     Ok((domain, row))
 }
 
@@ -192,6 +200,11 @@ pub async fn read(app: &App, actor: &Actor, domain: &str) -> Result<(String, Dom
     Ok((domain, row))
 }
 
+/// Holds always: the row may or may not be there.
+fn whatever() -> Expression {
+    Expression::new("attribute_exists(pk) OR attribute_not_exists(pk)")
+}
+
 fn name(domain: &str) -> Result<String> {
     let probe = Address::parse(&format!("postmaster@{domain}"));
     let probe = probe.map_err(|_| Error::invalid("domain", "This is not a mail domain."))?;
@@ -204,10 +217,8 @@ impl App {
         let change = Expression::new("SET mta_sts = :found, looked_up_at_ms = :now")
             .with(":found", attribute(&found)?)
             .with(":now", number(now_ms));
-        // Holds always: the row may or may not be there.
-        let always = Expression::new("attribute_exists(pk) OR attribute_not_exists(pk)");
         Transaction::new(self)
-            .update("domain", &Key::Domain(tenant, domain), change, always)
+            .update("domain", &Key::Domain(tenant, domain), change, whatever())
             .commit()
             .await?;
         Ok(())
@@ -235,5 +246,7 @@ mod tests {
             days.push((learned.until_ms - learned.failed_at_ms) / DAY_MS);
         }
         assert_eq!(days, [2, 4, 8, 16, 30, 30, 30]);
+        let later = Learned::after(Some(&learned), learned.until_ms + 30 * DAY_MS).unwrap();
+        assert_eq!(later.n_failures, 1);
     }
 }
