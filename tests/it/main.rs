@@ -23,6 +23,7 @@ mod portal;
 mod refusals;
 mod sdk;
 mod send;
+mod suppression;
 mod system;
 mod template;
 mod tools;

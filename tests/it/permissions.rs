@@ -30,6 +30,7 @@ async fn every_role_allows_what_its_function_does_and_nothing_else() {
     tenants(&running).await;
     administration(&running).await;
     sending(&running).await;
+    suppressions(&running).await;
     deliveries(&running).await;
     a_lost_ticket(&running).await;
     a_refusal_by_ses(&running).await;
@@ -108,6 +109,31 @@ async fn administration(running: &Running) {
     expect(Method::PUT, domain, Some(json!({ "tls": "fails" })), 200).await;
     expect(Method::GET, domain, None, 200).await;
     expect(Method::DELETE, domain, None, 200).await;
+}
+
+/// Every route of suppressions, and a delivery that one stops.
+async fn suppressions(running: &Running) {
+    let expect = async |method: Method, path: &str, body: Option<Value>, expected: u16| {
+        let body = body.map(|body| body.to_string().into_bytes());
+        let (status, answer) = running.call(method, path, body, &[]).await;
+        assert_eq!(status, expected, "{path}: {answer}");
+        answer
+    };
+    let address = "stopped@patient.test";
+    expect(Method::POST, "/suppressions", Some(json!({ "email": address })), 201).await;
+    expect(Method::GET, "/suppressions", None, 200).await;
+    expect(Method::GET, "/suppressions/export", None, 200).await;
+    expect(Method::GET, &format!("/suppressions/{address}"), None, 200).await;
+    let emails = json!({ "emails": [address, "another@patient.test"] });
+    expect(Method::POST, "/suppressions/check", Some(emails.clone()), 200).await;
+    expect(Method::POST, "/suppressions/batch/add", Some(emails.clone()), 200).await;
+    let row = json!({ "rows": [{ "email": address, "reason": "unsubscribe" }] });
+    expect(Method::POST, "/suppressions/import", Some(row), 200).await;
+    let id = running.send(&email(address)).await;
+    assert_eq!(running.settled(&id).await["recipients"][0]["status"], "suppressed");
+    expect(Method::POST, "/suppressions/batch/remove", Some(emails), 200).await;
+    expect(Method::POST, "/suppressions", Some(json!({ "email": address })), 201).await;
+    expect(Method::DELETE, &format!("/suppressions/{address}"), None, 200).await;
 }
 
 /// Every route of `send`.

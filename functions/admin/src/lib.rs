@@ -1,4 +1,6 @@
-//! Everything a customer manages: API keys, recipients' keys, domains, the policy; and the first tenant.
+//! Everything a customer manages: API keys, recipients' keys, domains, suppressions, the policy; and the first tenant.
+
+mod suppressions;
 
 use std::sync::Arc;
 
@@ -25,7 +27,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToSchema};
 
 /// Every route of this function, as `template.yaml` has them.
-pub const ROUTES: [(&str, &str); 13] = [
+pub const ROUTES: [(&str, &str); 22] = [
     ("GET", "/openapi.json"),
     ("POST", "/api-keys"),
     ("GET", "/api-keys"),
@@ -38,6 +40,15 @@ pub const ROUTES: [(&str, &str); 13] = [
     ("GET", "/recipient-domains/{domain}"),
     ("PUT", "/recipient-domains/{domain}"),
     ("DELETE", "/recipient-domains/{domain}"),
+    ("POST", "/suppressions"),
+    ("GET", "/suppressions"),
+    ("GET", "/suppressions/{id}"),
+    ("DELETE", "/suppressions/{id}"),
+    ("POST", "/suppressions/batch/add"),
+    ("POST", "/suppressions/batch/remove"),
+    ("POST", "/suppressions/check"),
+    ("GET", "/suppressions/export"),
+    ("POST", "/suppressions/import"),
     ("POST", "/tenants"),
 ];
 
@@ -54,6 +65,7 @@ pub fn router(app: Arc<App>) -> Router {
             "/recipient-domains/{domain}",
             get(read_domain).put(record_domain).delete(forget_domain),
         )
+        .merge(suppressions::routes())
         .route("/tenants", post(create_tenant))
         .with_state(app);
     finish(routes)
@@ -70,13 +82,17 @@ pub fn router(app: Arc<App>) -> Router {
     ),
     paths(
         create_api_key, list_api_keys, revoke_api_key, pin_key, list_keys, remove_key, read_policy, replace_policy,
-        read_domain, record_domain, forget_domain, create_tenant
+        read_domain, record_domain, forget_domain, suppressions::add_suppression, suppressions::list_suppressions,
+        suppressions::get_suppression, suppressions::remove_suppression, suppressions::add_suppressions,
+        suppressions::remove_suppressions, suppressions::check_suppressions, suppressions::export_suppressions,
+        suppressions::import_suppressions, create_tenant
     ),
     components(schemas(Problem)),
     modifiers(&ApiKeyScheme),
     tags(
         (name = "api keys", description = "Keys with scopes"),
         (name = "recipients", description = "What is known of recipients and their domains"),
+        (name = "suppressions", description = "Who gets no more mail"),
         (name = "policies", description = "The tenant's policy"),
         (name = "tenants", description = "For the operator of the deployment")
     )

@@ -53,6 +53,10 @@ pub enum Action {
     PickupLocked,
     /// A portal message was opened with a right code.
     PickupOpened,
+    /// An address was suppressed, or a suppression became stricter.
+    SuppressionAdded,
+    /// A suppression was taken back.
+    SuppressionRemoved,
 }
 
 impl Action {
@@ -78,6 +82,8 @@ impl Action {
             Action::PickupCodeRefused => "pickup.code_refused",
             Action::PickupLocked => "pickup.locked",
             Action::PickupOpened => "pickup.opened",
+            Action::SuppressionAdded => "suppression.added",
+            Action::SuppressionRemoved => "suppression.removed",
         }
     }
 }

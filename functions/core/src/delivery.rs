@@ -4,7 +4,7 @@
 //! Ready -> Claimed -> Submitting -> Sent
 //!            |            |-> Ready (refused for now)   |-> Failed (refused for good)
 //!            |            `-> InDoubt after its deadline -> Held | Ready once more | portal
-//!            `-> Blocked | Failed | Expired
+//!            `-> Blocked | Suppressed | Failed | Expired
 //! ```
 //! `Submitting` is written before SES is called and is never acted on by a worker that finds it: SES has no idempotency
 //! token, so whoever repeats a call whose answer was lost sends a second mail. Only the reconciler moves it, after its
@@ -35,6 +35,8 @@ pub enum State {
     Sent,
     /// Policy refuses to send it.
     Blocked,
+    /// The address is suppressed for mail of its purpose.
+    Suppressed,
     /// It will never be sent.
     Failed,
     /// Its deadline passed before it could be sent.
@@ -55,6 +57,8 @@ pub enum Status {
     Held,
     /// Policy refused it.
     Blocked,
+    /// Was not sent, since the address is suppressed.
+    Suppressed,
     /// Could not be sent in time.
     Expired,
     /// Cannot be sent.
@@ -71,6 +75,7 @@ impl Status {
             Status::Sent => "sent",
             Status::Held => "held",
             Status::Blocked => "blocked",
+            Status::Suppressed => "suppressed",
             Status::Expired => "expired",
             Status::Failed => "failed",
         }
@@ -84,8 +89,9 @@ impl Status {
             Status::Sending => 2,
             Status::Held => 3,
             Status::Expired => 4,
-            Status::Blocked => 5,
-            Status::Failed => 6,
+            Status::Suppressed => 5,
+            Status::Blocked => 6,
+            Status::Failed => 7,
         }
     }
 }
@@ -203,6 +209,7 @@ impl DeliveryRow {
             State::Held => Status::Held,
             State::Sent => Status::Sent,
             State::Blocked => Status::Blocked,
+            State::Suppressed => Status::Suppressed,
             State::Failed => Status::Failed,
             State::Expired => Status::Expired,
         }
@@ -213,7 +220,7 @@ impl DeliveryRow {
     pub(crate) fn is_settled(&self) -> bool {
         matches!(
             self.state,
-            State::Sent | State::Held | State::Blocked | State::Failed | State::Expired
+            State::Sent | State::Held | State::Blocked | State::Suppressed | State::Failed | State::Expired
         )
     }
 

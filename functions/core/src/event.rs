@@ -211,16 +211,22 @@ impl Transaction<'_> {
             delivery: event.delivery.cloned(),
             sequence: event.sequence,
             is_test: event.is_test,
-            facts: event.facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            facts: event
+                .facts
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
             expires_at: now_ms.saturating_add(KEPT_MS).div_euclid(1000),
         };
         let due = EventDueRow {
             id: id.clone(),
             created_at_ms: now_ms,
         };
-        Ok(self
-            .put_new("event", &Key::Event(event.tenant, &id), &row)
-            .put_new("event due", &Key::EventDue(event.tenant, &id), &due))
+        Ok(self.put_new("event", &Key::Event(event.tenant, &id), &row).put_new(
+            "event due",
+            &Key::EventDue(event.tenant, &id),
+            &due,
+        ))
     }
 }
 

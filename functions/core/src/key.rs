@@ -20,6 +20,8 @@
 //! | what happened on a day, oldest first | Mail | `<tenant>#EVENTS#<day>` | `<event>` |
 //! | events that still have to be told | Mail | `<tenant>#EVENTDUE#<shard>` | `<event>` |
 //! | a recipient's keys and version | People | `<tenant>#RECIPIENT#<hash>` | `FACTS`, `KEY#<kind>` |
+//! | a recipient's suppressions | People | `<tenant>#RECIPIENT#<hash>` | `SUPPRESSION#<scope>` |
+//! | a tenant's suppressions, oldest first | People | `<tenant>#SUPPRESSIONS#<shard>` | `<suppression>` |
 //! | what is known of a mail domain | People | `<tenant>#DOMAIN#<domain>` | `TLS` |
 //! | a record: its key and object | Records | `<tenant>#RECORD#<record>` | `RECORD` |
 //! | audit entries without a place in the log | Log | `<tenant>#PENDING#<shard>` | `<entry>` |
@@ -28,7 +30,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::config::Config;
-use crate::id::{ApiKeyId, AuditId, BatchId, DeliveryId, EmailId, EventId, PickupId, RecordId, TenantId};
+use crate::id::{
+    ApiKeyId, AuditId, BatchId, DeliveryId, EmailId, EventId, PickupId, RecordId, SuppressionId, TenantId,
+};
 
 /// How many partitions a tenant's outbox and pending audit entries are spread over; a partition takes 1,000 writes a
 /// second (DynamoDB developer guide, "Partitions and data distribution").
@@ -77,6 +81,8 @@ pub enum Purpose {
     Portal,
     /// Hashes addresses for look-ups.
     Index,
+    /// Seals addresses in lists of people.
+    People,
 }
 
 impl Purpose {
@@ -87,6 +93,7 @@ impl Purpose {
             Purpose::Archive => "archive",
             Purpose::Portal => "portal",
             Purpose::Index => "index",
+            Purpose::People => "people",
         }
     }
 }
@@ -130,6 +137,10 @@ pub enum Key<'a> {
     Facts(&'a TenantId, &'a RecipientHash),
     /// A recipient's certificate of one kind.
     RecipientKey(&'a TenantId, &'a RecipientHash, &'a str),
+    /// A recipient's suppression of one scope.
+    Suppression(&'a TenantId, &'a RecipientHash, &'a str),
+    /// A suppression in the tenant's list.
+    ListedSuppression(&'a TenantId, &'a SuppressionId),
     /// What is known of a mail domain's TLS.
     Domain(&'a TenantId, &'a str),
     /// A record.
@@ -157,7 +168,11 @@ impl Key<'_> {
             | Key::PickupSession(..)
             | Key::Event(..)
             | Key::EventDue(..) => Table::Mail,
-            Key::Facts(..) | Key::RecipientKey(..) | Key::Domain(..) => Table::People,
+            Key::Facts(..)
+            | Key::RecipientKey(..)
+            | Key::Suppression(..)
+            | Key::ListedSuppression(..)
+            | Key::Domain(..) => Table::People,
             Key::Record(..) => Table::Records,
             Key::Pending(..) => Table::Log,
         }
@@ -192,6 +207,10 @@ impl Key<'_> {
                 recipient_partition(tenant, recipient),
                 format!("{RECIPIENT_KEYS}{kind}"),
             ),
+            Key::Suppression(tenant, recipient, scope) => {
+                (recipient_partition(tenant, recipient), format!("SUPPRESSION#{scope}"))
+            }
+            Key::ListedSuppression(tenant, id) => (suppressions_partition(tenant, shard(id.as_str())), id.to_string()),
             Key::Domain(tenant, domain) => (format!("{tenant}#DOMAIN#{domain}"), "TLS".to_owned()),
             Key::Record(tenant, record) => (format!("{tenant}#RECORD#{record}"), "RECORD".to_owned()),
             Key::Pending(tenant, entry) => (format!("{tenant}#PENDING#{}", shard(entry.as_str())), entry.to_string()),
@@ -242,6 +261,12 @@ pub fn event_due_partition(tenant: &TenantId, shard: u8) -> String {
 #[must_use]
 pub fn recipient_partition(tenant: &TenantId, recipient: &RecipientHash) -> String {
     format!("{tenant}#RECIPIENT#{}", recipient.0)
+}
+
+/// Partition of one shard of the list of suppressions.
+#[must_use]
+pub fn suppressions_partition(tenant: &TenantId, shard: u8) -> String {
+    format!("{tenant}#SUPPRESSIONS#{shard}")
 }
 
 fn pickup_partition(tenant: &TenantId, pickup: &PickupId) -> String {
@@ -312,6 +337,7 @@ mod tests {
         let entry = AuditId::from_bytes([7; 16]);
         let api_key = ApiKeyId::from_bytes([8; 16]);
         let event = EventId::from_bytes([9; 16]);
+        let suppression = SuppressionId::from_bytes([10; 16]);
         let keys = [
             Key::Registered(&tenant),
             Key::Tenant(&tenant),
@@ -331,6 +357,8 @@ mod tests {
             Key::EventDue(&tenant, &event),
             Key::Facts(&tenant, &recipient),
             Key::RecipientKey(&tenant, &recipient, "openpgp"),
+            Key::Suppression(&tenant, &recipient, "marketing"),
+            Key::ListedSuppression(&tenant, &suppression),
             Key::Domain(&tenant, "clinic.test"),
             Key::Record(&tenant, &record),
             Key::Pending(&tenant, &entry),
@@ -366,6 +394,8 @@ mod tests {
         Mail ten_01040g2081040g2081040g2081#EVENTDUE#1 | evt_09144gj289144gj289144gj289
         People ten_01040g2081040g2081040g2081#RECIPIENT#c0ffee | FACTS
         People ten_01040g2081040g2081040g2081#RECIPIENT#c0ffee | KEY#openpgp
+        People ten_01040g2081040g2081040g2081#RECIPIENT#c0ffee | SUPPRESSION#marketing
+        People ten_01040g2081040g2081040g2081#SUPPRESSIONS#1 | sup_0a1850m2ga1850m2ga1850m2ga
         People ten_01040g2081040g2081040g2081#DOMAIN#clinic.test | TLS
         Records ten_01040g2081040g2081040g2081#RECORD#rec_030c1g60r30c1g60r30c1g60r3 | RECORD
         Log ten_01040g2081040g2081040g2081#PENDING#3 | aud_070w3ge1r70w3ge1r70w3ge1r7

@@ -22,4 +22,5 @@ pub mod random;
 pub mod recipient;
 pub(crate) mod record;
 pub(crate) mod seal;
+pub mod suppression;
 pub mod tenant;

@@ -14,12 +14,14 @@ use crate::aws::ses::Submission;
 use crate::aws::table::{Expression, Outcome, Transaction, number};
 use crate::email::{EmailRow, Head, MESSAGE, read};
 use crate::error::{Error, Kind, Result};
+use crate::event::{EventType, NewEvent};
 use crate::id::TenantId;
 use crate::key::{Key, Object};
 use crate::policy::{self, Plan, Policy, Stop, Verdict};
 use crate::recipient::{self, Known};
 use crate::record::{RecordKey, RecordRow};
 use crate::seal::{self, AnySealed, Material};
+use crate::suppression::SuppressionRow;
 
 /// How long a claim holds: longer than the function may run.
 const LEASE_MS: i64 = 90_000;
@@ -112,6 +114,9 @@ impl Work<'_> {
         let recipient = head.recipient(row.n)?.clone();
         let policy = self.app.policy(self.tenant).await?;
         let known = recipient::known(self.app, self.tenant, &recipient).await?;
+        if let Some(suppression) = known.suppressed(self.email.purpose, &policy) {
+            return self.suppress(row, suppression).await;
+        }
         let message = policy::Message {
             data_class: self.email.data_class,
             purpose: self.email.purpose,
@@ -293,6 +298,31 @@ impl Work<'_> {
         self.finish(row, ver, Action::DeliveryEnded, facts).await
     }
 
+    /// Ends a delivery whose address is suppressed: never silently, whatever it was sent for.
+    async fn suppress(&self, row: DeliveryRow, suppression: &SuppressionRow) -> Result<Next> {
+        let ver = row.ver;
+        let because = suppression.reason.code();
+        let mut row = row.moved(State::Suppressed, "suppressed", self.app.clock.now_ms());
+        row.ended_because = Some(because.to_owned());
+        let facts = BTreeMap::from([
+            ("because", because.to_owned()),
+            ("suppression_id", suppression.id.to_string()),
+            ("purpose", self.email.purpose.as_str().to_owned()),
+        ]);
+        let event = NewEvent {
+            tenant: self.tenant,
+            kind: EventType::EmailSuppressed,
+            email: Some(&self.email.id),
+            delivery: Some(&row.id),
+            sequence: row.ver,
+            is_test: false,
+            facts: facts.clone(),
+        };
+        let transaction = Transaction::new(self.app).event(self.app, event)?;
+        self.finish_in(transaction, row, ver, Action::DeliveryEnded, facts)
+            .await
+    }
+
     /// Saves a settled delivery, and takes the email out of the outbox when it was its only one.
     async fn finish(
         &self,
@@ -301,7 +331,19 @@ impl Work<'_> {
         action: Action,
         facts: BTreeMap<&'static str, String>,
     ) -> Result<Next> {
-        let mut transaction = Transaction::new(self.app).audit(self.app, self.entry(&row, action, facts))?;
+        self.finish_in(Transaction::new(self.app), row, ver, action, facts)
+            .await
+    }
+
+    async fn finish_in(
+        &self,
+        transaction: Transaction<'_>,
+        row: DeliveryRow,
+        ver: u64,
+        action: Action,
+        facts: BTreeMap<&'static str, String>,
+    ) -> Result<Next> {
+        let mut transaction = transaction.audit(self.app, self.entry(&row, action, facts))?;
         if self.email.n_deliveries == 1 && self.email.batch.is_none() {
             transaction = transaction.delete("outbox", &Key::OutboxEmail(self.tenant, &self.email.id));
         }
