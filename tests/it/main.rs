@@ -12,6 +12,7 @@
 mod admin;
 mod contract;
 mod encrypt;
+mod guard;
 mod interop;
 mod interop_envelope;
 mod kill;

@@ -131,6 +131,12 @@ async fn suppressions(running: &Running) {
     expect(Method::POST, "/suppressions/import", Some(row), 200).await;
     let id = running.send(&email(address)).await;
     assert_eq!(running.settled(&id).await["recipients"][0]["status"], "suppressed");
+    expect(Method::GET, "/streams", None, 200).await;
+    expect(Method::POST, "/streams/marketing/resume", None, 409).await;
+    let mut marketing = email("offers@patient.test");
+    marketing["purpose"] = json!("marketing");
+    let id = running.send(&marketing).await;
+    assert_eq!(running.settled(&id).await["recipients"][0]["status"], "sent");
     expect(Method::POST, "/suppressions/batch/remove", Some(emails), 200).await;
     expect(Method::POST, "/suppressions", Some(json!({ "email": address })), 201).await;
     expect(Method::DELETE, &format!("/suppressions/{address}"), None, 200).await;

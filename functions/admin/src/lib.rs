@@ -1,5 +1,6 @@
 //! Everything a customer manages: API keys, recipients' keys, domains, suppressions, the policy; and the first tenant.
 
+mod streams;
 mod suppressions;
 
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToSchema};
 
 /// Every route of this function, as `template.yaml` has them.
-pub const ROUTES: [(&str, &str); 22] = [
+pub const ROUTES: [(&str, &str); 24] = [
     ("GET", "/openapi.json"),
     ("POST", "/api-keys"),
     ("GET", "/api-keys"),
@@ -49,6 +50,8 @@ pub const ROUTES: [(&str, &str); 22] = [
     ("POST", "/suppressions/check"),
     ("GET", "/suppressions/export"),
     ("POST", "/suppressions/import"),
+    ("GET", "/streams"),
+    ("POST", "/streams/{stream}/resume"),
     ("POST", "/tenants"),
 ];
 
@@ -66,6 +69,7 @@ pub fn router(app: Arc<App>) -> Router {
             get(read_domain).put(record_domain).delete(forget_domain),
         )
         .merge(suppressions::routes())
+        .merge(streams::routes())
         .route("/tenants", post(create_tenant))
         .with_state(app);
     finish(routes)
@@ -85,7 +89,8 @@ pub fn router(app: Arc<App>) -> Router {
         read_domain, record_domain, forget_domain, suppressions::add_suppression, suppressions::list_suppressions,
         suppressions::get_suppression, suppressions::remove_suppression, suppressions::add_suppressions,
         suppressions::remove_suppressions, suppressions::check_suppressions, suppressions::export_suppressions,
-        suppressions::import_suppressions, create_tenant
+        suppressions::import_suppressions,
+        streams::list_streams, streams::resume_stream, create_tenant
     ),
     components(schemas(Problem)),
     modifiers(&ApiKeyScheme),
@@ -93,6 +98,7 @@ pub fn router(app: Arc<App>) -> Router {
         (name = "api keys", description = "Keys with scopes"),
         (name = "recipients", description = "What is known of recipients and their domains"),
         (name = "suppressions", description = "Who gets no more mail"),
+        (name = "streams", description = "How marketing and care do, and what guards them"),
         (name = "policies", description = "The tenant's policy"),
         (name = "tenants", description = "For the operator of the deployment")
     )

@@ -57,6 +57,10 @@ pub enum Action {
     SuppressionAdded,
     /// A suppression was taken back.
     SuppressionRemoved,
+    /// The verdict on a stream changed.
+    StreamGuarded,
+    /// A paused stream was resumed.
+    StreamResumed,
 }
 
 impl Action {
@@ -84,6 +88,8 @@ impl Action {
             Action::PickupOpened => "pickup.opened",
             Action::SuppressionAdded => "suppression.added",
             Action::SuppressionRemoved => "suppression.removed",
+            Action::StreamGuarded => "stream.guarded",
+            Action::StreamResumed => "stream.resumed",
         }
     }
 }

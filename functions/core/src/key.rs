@@ -19,6 +19,9 @@
 //! | a portal message, its sessions | Mail | `<tenant>#PICKUP#<pickup>` | `PICKUP`, `SESSION#<hash>` |
 //! | what happened on a day, oldest first | Mail | `<tenant>#EVENTS#<day>` | `<event>` |
 //! | events that still have to be told | Mail | `<tenant>#EVENTDUE#<shard>` | `<event>` |
+//! | how a stream does | Mail | `<tenant>#STREAM#<stream>` | `STREAM` |
+//! | what a stream did in an hour, and which email | Mail | `<tenant>#STREAM#<stream>#<shard>` | `HOUR#…`, `CAUSE#…` |
+//! | that something was counted | Mail | `<tenant>#COUNTED#<delivery>` | `<what>` |
 //! | a recipient's keys and version | People | `<tenant>#RECIPIENT#<hash>` | `FACTS`, `KEY#<kind>` |
 //! | a recipient's suppressions | People | `<tenant>#RECIPIENT#<hash>` | `SUPPRESSION#<scope>` |
 //! | a tenant's suppressions, oldest first | People | `<tenant>#SUPPRESSIONS#<shard>` | `<suppression>` |
@@ -133,6 +136,14 @@ pub enum Key<'a> {
     Event(&'a TenantId, &'a EventId),
     /// An event that still has to be told.
     EventDue(&'a TenantId, &'a EventId),
+    /// How a stream does.
+    Stream(&'a TenantId, &'a str),
+    /// What a stream did in an hour, in one of its shards; generation, hour in milliseconds, what chooses the shard.
+    StreamHour(&'a TenantId, &'a str, u64, i64, &'a DeliveryId),
+    /// What an email did in an hour; generation, hour in milliseconds.
+    StreamCause(&'a TenantId, &'a str, u64, i64, &'a EmailId),
+    /// That something of a delivery was counted.
+    Counted(&'a TenantId, &'a DeliveryId, &'a str),
     /// The version of all that is known of a recipient.
     Facts(&'a TenantId, &'a RecipientHash),
     /// A recipient's certificate of one kind.
@@ -167,7 +178,11 @@ impl Key<'_> {
             | Key::Pickup(..)
             | Key::PickupSession(..)
             | Key::Event(..)
-            | Key::EventDue(..) => Table::Mail,
+            | Key::EventDue(..)
+            | Key::Stream(..)
+            | Key::StreamHour(..)
+            | Key::StreamCause(..)
+            | Key::Counted(..) => Table::Mail,
             Key::Facts(..)
             | Key::RecipientKey(..)
             | Key::Suppression(..)
@@ -202,6 +217,16 @@ impl Key<'_> {
             Key::PickupSession(tenant, pickup, hash) => (pickup_partition(tenant, pickup), format!("SESSION#{hash}")),
             Key::Event(tenant, event) => (events_partition(tenant, &day(event.made_at())), event.to_string()),
             Key::EventDue(tenant, event) => (event_due_partition(tenant, shard(event.as_str())), event.to_string()),
+            Key::Stream(tenant, stream) => (format!("{tenant}#STREAM#{stream}"), "STREAM".to_owned()),
+            Key::StreamHour(tenant, stream, generation, hour, delivery) => (
+                stream_partition(tenant, stream, shard(delivery.as_str())),
+                format!("HOUR#{generation}#{hour}"),
+            ),
+            Key::StreamCause(tenant, stream, generation, hour, email) => (
+                stream_partition(tenant, stream, shard(email.as_str())),
+                format!("CAUSE#{generation}#{hour}#{email}"),
+            ),
+            Key::Counted(tenant, delivery, what) => (format!("{tenant}#COUNTED#{delivery}"), (*what).to_owned()),
             Key::Facts(tenant, recipient) => (recipient_partition(tenant, recipient), "FACTS".to_owned()),
             Key::RecipientKey(tenant, recipient, kind) => (
                 recipient_partition(tenant, recipient),
@@ -261,6 +286,12 @@ pub fn event_due_partition(tenant: &TenantId, shard: u8) -> String {
 #[must_use]
 pub fn recipient_partition(tenant: &TenantId, recipient: &RecipientHash) -> String {
     format!("{tenant}#RECIPIENT#{}", recipient.0)
+}
+
+/// Partition of one shard of what a stream did.
+#[must_use]
+pub fn stream_partition(tenant: &TenantId, stream: &str, shard: u8) -> String {
+    format!("{tenant}#STREAM#{stream}#{shard}")
 }
 
 /// Partition of one shard of the list of suppressions.
@@ -355,6 +386,10 @@ mod tests {
             Key::PickupSession(&tenant, &pickup, "ef01"),
             Key::Event(&tenant, &event),
             Key::EventDue(&tenant, &event),
+            Key::Stream(&tenant, "marketing"),
+            Key::StreamHour(&tenant, "marketing", 0, 3_600_000, &delivery),
+            Key::StreamCause(&tenant, "marketing", 0, 3_600_000, &email),
+            Key::Counted(&tenant, &delivery, "sent"),
             Key::Facts(&tenant, &recipient),
             Key::RecipientKey(&tenant, &recipient, "openpgp"),
             Key::Suppression(&tenant, &recipient, "marketing"),
@@ -392,6 +427,10 @@ mod tests {
         Mail ten_01040g2081040g2081040g2081#PICKUP#pu_050m2ga1850m2ga1850m2ga185 | SESSION#ef01
         Mail ten_01040g2081040g2081040g2081#EVENTS#2284-10-22 | evt_09144gj289144gj289144gj289
         Mail ten_01040g2081040g2081040g2081#EVENTDUE#1 | evt_09144gj289144gj289144gj289
+        Mail ten_01040g2081040g2081040g2081#STREAM#marketing | STREAM
+        Mail ten_01040g2081040g2081040g2081#STREAM#marketing#0 | HOUR#0#3600000
+        Mail ten_01040g2081040g2081040g2081#STREAM#marketing#2 | CAUSE#0#3600000#em_02081040g2081040g2081040g2
+        Mail ten_01040g2081040g2081040g2081#COUNTED#dlv_040g2081040g2081040g208104 | sent
         People ten_01040g2081040g2081040g2081#RECIPIENT#c0ffee | FACTS
         People ten_01040g2081040g2081040g2081#RECIPIENT#c0ffee | KEY#openpgp
         People ten_01040g2081040g2081040g2081#RECIPIENT#c0ffee | SUPPRESSION#marketing

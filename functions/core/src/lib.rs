@@ -12,6 +12,7 @@ pub mod egress;
 pub mod email;
 pub mod error;
 pub mod event;
+pub mod guard;
 pub mod id;
 pub mod json;
 pub mod key;

@@ -1,5 +1,7 @@
 //! A worker's way with one delivery: claim, plan, seal, fence, submit, settle.
 
+mod stop;
+
 use std::collections::BTreeMap;
 
 use jiff::{Timestamp, ToSpan};
@@ -14,14 +16,13 @@ use crate::aws::ses::Submission;
 use crate::aws::table::{Expression, Outcome, Transaction, number};
 use crate::email::{EmailRow, Head, MESSAGE, read};
 use crate::error::{Error, Kind, Result};
-use crate::event::{EventType, NewEvent};
+use crate::guard;
 use crate::id::TenantId;
 use crate::key::{Key, Object};
 use crate::policy::{self, Plan, Policy, Stop, Verdict};
 use crate::recipient::{self, Known};
 use crate::record::{RecordKey, RecordRow};
 use crate::seal::{self, AnySealed, Material};
-use crate::suppression::SuppressionRow;
 
 /// How long a claim holds: longer than the function may run.
 const LEASE_MS: i64 = 90_000;
@@ -116,6 +117,10 @@ impl Work<'_> {
         let known = recipient::known(self.app, self.tenant, &recipient).await?;
         if let Some(suppression) = known.suppressed(self.email.purpose, &policy) {
             return self.suppress(row, suppression).await;
+        }
+        let gate = guard::gate(self.app, self.actor, self.tenant, self.email.purpose).await?;
+        if let Some((wait_ms, event)) = self.wait(&row, gate)? {
+            return self.postpone(row, wait_ms, event).await;
         }
         let message = policy::Message {
             data_class: self.email.data_class,
@@ -296,31 +301,6 @@ impl Work<'_> {
         row.ended_because = Some(because.to_owned());
         let facts = BTreeMap::from([("because", because.to_owned())]);
         self.finish(row, ver, Action::DeliveryEnded, facts).await
-    }
-
-    /// Ends a delivery whose address is suppressed: never silently, whatever it was sent for.
-    async fn suppress(&self, row: DeliveryRow, suppression: &SuppressionRow) -> Result<Next> {
-        let ver = row.ver;
-        let because = suppression.reason.code();
-        let mut row = row.moved(State::Suppressed, "suppressed", self.app.clock.now_ms());
-        row.ended_because = Some(because.to_owned());
-        let facts = BTreeMap::from([
-            ("because", because.to_owned()),
-            ("suppression_id", suppression.id.to_string()),
-            ("purpose", self.email.purpose.as_str().to_owned()),
-        ]);
-        let event = NewEvent {
-            tenant: self.tenant,
-            kind: EventType::EmailSuppressed,
-            email: Some(&self.email.id),
-            delivery: Some(&row.id),
-            sequence: row.ver,
-            is_test: false,
-            facts: facts.clone(),
-        };
-        let transaction = Transaction::new(self.app).event(self.app, event)?;
-        self.finish_in(transaction, row, ver, Action::DeliveryEnded, facts)
-            .await
     }
 
     /// Saves a settled delivery, and takes the email out of the outbox when it was its only one.
