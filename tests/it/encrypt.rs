@@ -41,6 +41,13 @@ async fn every_sample_is_answered_and_a_ticket_is_sent_once() {
         .await;
     assert_eq!(accepted.status, 200, "{}", accepted.body);
     let ticket = ticket(&sqs, &queue).await;
+    let names: Vec<String> = serde_json::from_str::<serde_json::Map<String, Value>>(&ticket)
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
+    assert_eq!(names, ["delivery", "email", "tenant"], "a ticket carries ids only");
+    assert!(!ticket.contains(CANARY) && !ticket.contains('@'), "{ticket}");
     assert!(
         running.mails("lambda@patient.test").await.is_empty(),
         "only a ticket makes it go"

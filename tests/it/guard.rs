@@ -107,7 +107,7 @@ async fn a_harmful_stream_of_marketing_pauses_until_somebody_resumes_it() {
 
     let waits = running.send(&email("offers@patient.test", "marketing")).await;
     let care = running.send(&email("pat@patient.test", "treatment")).await;
-    assert_eq!(running.settled(&care).await["last_event"], "sent");
+    assert_eq!(running.settled(&care).await["last_event"], "delivered");
     let events = postponed(&running, &waits).await;
     assert_eq!(events, ["queued", "paused"]);
     // Waiting does not bring it back: only a person does.
@@ -133,7 +133,7 @@ async fn a_harmful_stream_of_marketing_pauses_until_somebody_resumes_it() {
         running.system.advance(Duration::from_secs(1_000)).unwrap();
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
-    assert_eq!(running.settled(&waits).await["last_event"], "sent");
+    assert_eq!(running.settled(&waits).await["last_event"], "delivered");
     assert_eq!(
         running
             .call(Method::POST, "/streams/marketing/resume", None, &[])
@@ -190,11 +190,11 @@ async fn a_slowed_stream_delays_each_mail_once_and_recovers_by_itself() {
         running.system.advance(Duration::from_secs(800)).unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    assert_eq!(running.settled(&id).await["last_event"], "sent");
+    assert_eq!(running.settled(&id).await["last_event"], "delivered");
     // The window moves on; the next mail finds the stream well.
     running.system.advance(Duration::from_secs(25 * 3_600)).unwrap();
     let id = running.send(&email("offers@patient.test", "marketing")).await;
-    assert_eq!(running.settled(&id).await["last_event"], "sent");
+    assert_eq!(running.settled(&id).await["last_event"], "delivered");
     let well = stream(&running, "marketing").await;
     assert_eq!(
         (&well["verdict"], &well["complaint_rate"]),
@@ -239,6 +239,6 @@ async fn one_tenant_s_harm_stops_no_other() {
         (&json!("ok"), &json!(0), &json!([]))
     );
     let id = running.send(&email("offers@patient.test", "marketing")).await;
-    assert_eq!(running.settled(&id).await["last_event"], "sent");
+    assert_eq!(running.settled(&id).await["last_event"], "delivered");
     assert_eq!(n_told(&running).await, (1, 1), "the other tenant's stream is paused");
 }

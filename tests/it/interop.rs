@@ -187,7 +187,7 @@ async fn every_recipient_opens_the_message_with_their_own_program_and_nobody_els
     let mut n_opened = 0;
     for recipient in recipients {
         let address = recipient["address"].as_str().unwrap();
-        assert_eq!(recipient["status"], "sent", "{recipient}");
+        assert_eq!(recipient["status"], "delivered", "{recipient}");
         let handed = running.mails(address).await;
         assert_eq!(handed.len(), 1, "{address} got {} mails", handed.len());
         let raw = &handed[0];

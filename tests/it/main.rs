@@ -28,3 +28,4 @@ mod suppression;
 mod system;
 mod template;
 mod tools;
+mod tracking;

@@ -17,8 +17,11 @@ use crate::system::{Running, base64};
 
 /// What is needed on AWS and not here: Lambda requires it of a role when it sets up the poller of a queue (Lambda developer
 /// guide, "Configuring permissions" of SQS event sources).
-const ELSEWHERE: [(&str, &str); 1] = [("encrypt", "sqs:GetQueueAttributes")];
-const FUNCTIONS: [&str; 4] = ["send", "encrypt", "portal", "admin"];
+const ELSEWHERE: [(&str, &str); 2] = [
+    ("encrypt", "sqs:GetQueueAttributes"),
+    ("tracking", "sqs:GetQueueAttributes"),
+];
+const FUNCTIONS: [&str; 5] = ["send", "encrypt", "tracking", "portal", "admin"];
 
 fn email(to: &str) -> Value {
     json!({ "from": "care@clinic.test", "to": to, "subject": "Your results", "text": "They are fine." })
@@ -136,7 +139,7 @@ async fn suppressions(running: &Running) {
     let mut marketing = email("offers@patient.test");
     marketing["purpose"] = json!("marketing");
     let id = running.send(&marketing).await;
-    assert_eq!(running.settled(&id).await["recipients"][0]["status"], "sent");
+    assert_eq!(running.settled(&id).await["recipients"][0]["status"], "delivered");
     expect(Method::POST, "/suppressions/batch/remove", Some(emails), 200).await;
     expect(Method::POST, "/suppressions", Some(json!({ "email": address })), 201).await;
     expect(Method::DELETE, &format!("/suppressions/{address}"), None, 200).await;
@@ -169,10 +172,12 @@ async fn deliveries(running: &Running) {
         api_key: running.api_key.clone(),
         is_new: true,
     };
-    let rows = demo::send(&running.system, &seed).await.unwrap();
+    let rows = demo::send(&running.system, &seed, demo::Until::Delivered)
+        .await
+        .unwrap();
     for method in ["openpgp", "smime", "tls", "portal"] {
         assert!(
-            rows.iter().any(|row| row.method == method && row.state == "sent"),
+            rows.iter().any(|row| row.method == method && row.state == "delivered"),
             "nothing went by {method}"
         );
     }
@@ -188,7 +193,7 @@ async fn a_lost_ticket(running: &Running) {
     let id = running.send(&email("lost@patient.test")).await;
     running.system.aws.set_faults(None);
     running.system.advance(Duration::from_secs(150)).unwrap();
-    assert_eq!(running.settled(&id).await["recipients"][0]["status"], "sent");
+    assert_eq!(running.settled(&id).await["recipients"][0]["status"], "delivered");
 }
 
 /// SES asks to come again later; the next attempt finds the sealed bytes of the first.
@@ -211,7 +216,7 @@ async fn a_refusal_by_ses(running: &Running) {
         running.system.advance(Duration::from_secs(60)).unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    assert_eq!(running.settled(&id).await["recipients"][0]["status"], "sent");
+    assert_eq!(running.settled(&id).await["recipients"][0]["status"], "delivered");
 }
 
 /// Every route of `portal`, as a patient goes through them.

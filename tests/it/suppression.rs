@@ -34,7 +34,7 @@ async fn fate(running: &Running, to: &str, purpose: &str) -> (String, Value) {
     let recipient = &settled["recipients"][0];
     let status = recipient["status"].as_str().unwrap().to_owned();
     let n_mails = running.mails(to).await.len() - n_before;
-    assert_eq!(n_mails, usize::from(status == "sent"), "{settled}");
+    assert_eq!(n_mails, usize::from(status == "delivered"), "{settled}");
     assert_eq!(settled["last_event"], status.as_str());
     (status, recipient["ended_because"].clone())
 }
@@ -93,7 +93,7 @@ async fn a_suppressed_address_gets_nothing_and_its_sender_is_told() {
     let id = suppress(&running, json!({ "email": all })).await;
     suppress(&running, json!({ "email": marketing, "scope": "marketing" })).await;
     let manual = |status: &str| (status.to_owned(), json!("suppressed_manual"));
-    let sent = ("sent".to_owned(), Value::Null);
+    let sent = ("delivered".to_owned(), Value::Null);
     // The case of the local part makes no second recipient.
     assert_eq!(
         fate(&running, "canary-all@patient.test", "treatment").await,
@@ -199,9 +199,9 @@ async fn bounces_complaints_and_unsubscriptions_stop_what_each_should() {
     for (to, purpose, status, because) in [
         (&gone, "treatment", "suppressed", "suppressed_hard_bounce"),
         (&gone, "marketing", "suppressed", "suppressed_hard_bounce"),
-        (&angry, "treatment", "sent", ""),
+        (&angry, "treatment", "delivered", ""),
         (&angry, "marketing", "suppressed", "suppressed_complaint"),
-        (&tired, "payment", "sent", ""),
+        (&tired, "payment", "delivered", ""),
         (&tired, "marketing", "suppressed", "suppressed_unsubscribe"),
     ] {
         let (found, why) = fate(&running, to, purpose).await;
@@ -226,7 +226,7 @@ async fn bounces_complaints_and_unsubscriptions_stop_what_each_should() {
         fate(&running, &angry, "treatment").await.1,
         json!("suppressed_complaint")
     );
-    assert_eq!(fate(&running, &tired, "treatment").await.0, "sent");
+    assert_eq!(fate(&running, &tired, "treatment").await.0, "delivered");
 
     // Told again, nothing changes; told again after it was taken back, nothing comes back.
     let again = suppression::on_hard_bounce(&app, &BOUNCES, &tenant, &parse(&gone), &source(1))
@@ -243,7 +243,7 @@ async fn bounces_complaints_and_unsubscriptions_stop_what_each_should() {
     suppression::on_hard_bounce(&app, &BOUNCES, &tenant, &parse(&gone), &source(1))
         .await
         .unwrap();
-    assert_eq!(fate(&running, &gone, "treatment").await.0, "sent");
+    assert_eq!(fate(&running, &gone, "treatment").await.0, "delivered");
     suppression::on_hard_bounce(&app, &BOUNCES, &tenant, &parse(&gone), &source(4))
         .await
         .unwrap();
@@ -261,7 +261,7 @@ async fn a_suppression_ends_at_its_time_without_anybody_doing_anything() {
     running.system.advance(Duration::from_secs(3_601)).unwrap();
     assert_eq!(running.get(&format!("/suppressions/{id}")).await.0, 404);
     assert_eq!(running.get("/suppressions").await.1["data"], json!([]));
-    assert_eq!(fate(&running, "short@patient.test", "treatment").await.0, "sent");
+    assert_eq!(fate(&running, "short@patient.test", "treatment").await.0, "delivered");
     let past = json!({ "email": "short@patient.test", "expires_at": until });
     assert_eq!(
         running.post("/suppressions", &past).await.1["errors"][0]["pointer"],

@@ -82,21 +82,33 @@ impl Running {
         answer["id"].as_str().unwrap().to_owned()
     }
 
-    /// The email, once nothing of it is queued or being sent.
+    /// The email, once nothing of it is queued, being sent, or without word from the recipient's server.
     pub(crate) async fn settled(&self, id: &str) -> Value {
+        self.until(id, |status| !matches!(status, "queued" | "sending" | "sent"))
+            .await
+    }
+
+    /// The email, once the status of every recipient is such a one.
+    pub(crate) async fn until(&self, id: &str, is_wanted: impl Fn(&str) -> bool) -> Value {
+        let mut email = Value::Null;
         for _ in 0..600 {
-            let (status, email) = self.get(&format!("/emails/{id}")).await;
-            assert_eq!(status, 200, "{email}");
+            let (status, read) = self.get(&format!("/emails/{id}")).await;
+            assert_eq!(status, 200, "{read}");
+            email = read;
             let recipients = email["recipients"].as_array().unwrap();
-            if recipients
-                .iter()
-                .all(|r| !matches!(r["status"].as_str(), Some("queued" | "sending")))
-            {
+            if recipients.iter().all(|r| is_wanted(r["status"].as_str().unwrap())) {
                 return email;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("{id} was not settled within 30 seconds")
+        panic!("{id} does not come to it within 30 seconds: {email}")
+    }
+
+    /// Turns a knob of the local system, at the mailbox's address.
+    pub(crate) async fn control(&self, path: &str, body: &Value) {
+        let url = format!("http://{}{path}", self.system.mailbox);
+        let answer = self.http.post(url).body(body.to_string()).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
     }
 
     /// The raw mails that SES was handed for an address, oldest first.

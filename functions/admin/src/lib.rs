@@ -3,6 +3,8 @@
 mod streams;
 mod suppressions;
 
+mod usage;
+
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -28,7 +30,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToSchema};
 
 /// Every route of this function, as `template.yaml` has them.
-pub const ROUTES: [(&str, &str); 24] = [
+pub const ROUTES: [(&str, &str); 25] = [
     ("GET", "/openapi.json"),
     ("POST", "/api-keys"),
     ("GET", "/api-keys"),
@@ -52,6 +54,7 @@ pub const ROUTES: [(&str, &str); 24] = [
     ("POST", "/suppressions/import"),
     ("GET", "/streams"),
     ("POST", "/streams/{stream}/resume"),
+    ("GET", "/usage"),
     ("POST", "/tenants"),
 ];
 
@@ -70,6 +73,7 @@ pub fn router(app: Arc<App>) -> Router {
         )
         .merge(suppressions::routes())
         .merge(streams::routes())
+        .route("/usage", get(usage::read_usage))
         .route("/tenants", post(create_tenant))
         .with_state(app);
     finish(routes)
@@ -90,7 +94,8 @@ pub fn router(app: Arc<App>) -> Router {
         suppressions::get_suppression, suppressions::remove_suppression, suppressions::add_suppressions,
         suppressions::remove_suppressions, suppressions::check_suppressions, suppressions::export_suppressions,
         suppressions::import_suppressions,
-        streams::list_streams, streams::resume_stream, create_tenant
+        streams::list_streams, streams::resume_stream, usage::read_usage,
+        create_tenant
     ),
     components(schemas(Problem)),
     modifiers(&ApiKeyScheme),
@@ -100,6 +105,7 @@ pub fn router(app: Arc<App>) -> Router {
         (name = "suppressions", description = "Who gets no more mail"),
         (name = "streams", description = "How marketing and care do, and what guards them"),
         (name = "policies", description = "The tenant's policy"),
+        (name = "usage", description = "What is counted"),
         (name = "tenants", description = "For the operator of the deployment")
     )
 )]
@@ -315,12 +321,24 @@ struct DomainView {
     domain: String,
     /// What the tenant says.
     tls: Option<TlsRecord>,
-    /// What earlier submissions taught.
-    learned: Option<TlsRecord>,
+    /// What earlier submissions taught, as long as it is believed.
+    learned: Option<LearnedView>,
     /// What the domain publishes.
     mta_sts: Option<MtaStsFact>,
     /// When that was looked up.
     looked_up_at: Option<String>,
+}
+
+/// That required TLS failed for a domain.
+#[derive(Serialize, ToSchema)]
+struct LearnedView {
+    tls: TlsRecord,
+    /// When it last failed.
+    failed_at: String,
+    /// Until when that is believed; then the next mail tries again.
+    until: String,
+    /// How often it failed in a row.
+    n_failures: u32,
 }
 
 impl DomainView {
@@ -329,7 +347,12 @@ impl DomainView {
             object: "recipient_domain",
             domain,
             tls: row.recorded,
-            learned: row.learned,
+            learned: row.learned.map(|learned| LearnedView {
+                tls: TlsRecord::Fails,
+                failed_at: time(learned.failed_at_ms),
+                until: time(learned.until_ms),
+                n_failures: learned.n_failures,
+            }),
             mta_sts: row.mta_sts,
             looked_up_at: (row.looked_up_at_ms > 0).then(|| time(row.looked_up_at_ms)),
         }

@@ -41,9 +41,17 @@ pub enum Action {
     DeliverySent,
     /// SES refused a delivery for now.
     DeliveryPostponed,
+    /// SES gave no clear answer to a submission.
+    DeliveryUnanswered,
     /// A delivery ended without being sent.
     DeliveryEnded,
-    /// Nobody knows whether SES accepted a delivery.
+    /// Something was seen of a delivery, mostly by SES.
+    DeliveryObserved,
+    /// What claimed to be an event of SES did not carry the proof of its attempt.
+    SesEventRefused,
+    /// A mail domain was seen to fail required TLS.
+    DomainLearned,
+    /// Nobody knows whether SES accepted a delivery, or what became of it.
     DeliveryInDoubt,
     /// A one-time code was sent for a portal message.
     PickupCodeSent,
@@ -80,7 +88,11 @@ impl Action {
             Action::DeliverySubmitting => "delivery.submitting",
             Action::DeliverySent => "delivery.sent",
             Action::DeliveryPostponed => "delivery.postponed",
+            Action::DeliveryUnanswered => "delivery.unanswered",
             Action::DeliveryEnded => "delivery.ended",
+            Action::DeliveryObserved => "delivery.observed",
+            Action::SesEventRefused => "ses_event.refused",
+            Action::DomainLearned => "domain.learned",
             Action::DeliveryInDoubt => "delivery.in_doubt",
             Action::PickupCodeSent => "pickup.code_sent",
             Action::PickupCodeRefused => "pickup.code_refused",

@@ -1,23 +1,34 @@
 //! One email for one recipient: the state machine.
 //!
 //! ```text
-//! Ready -> Claimed -> Submitting -> Sent
+//! Ready -> Claimed -> Submitting -> Sent -> what SES tells of it: delivered, bounced …
+//!            |            |          `-> Ready for the portal (required TLS failed)
 //!            |            |-> Ready (refused for now)   |-> Failed (refused for good)
-//!            |            `-> InDoubt after its deadline -> Held | Ready once more | portal
+//!            |            `-> in doubt after its deadline -> Held | Ready once more | Ready for the portal
 //!            `-> Blocked | Suppressed | Failed | Expired
 //! ```
 //! `Submitting` is written before SES is called and is never acted on by a worker that finds it: SES has no idempotency
-//! token, so whoever repeats a call whose answer was lost sends a second mail. Only the reconciler moves it, after its
-//! deadline. Every write is conditional on `ver`, so that a worker that froze cannot undo what came after.
+//! token, so whoever repeats a call whose answer was lost sends a second mail. SES's own events move it, and after its
+//! deadline the reconciler. Every write is conditional on `ver`, so that a worker that froze cannot undo what came after.
 
+pub mod doubt;
+pub mod notification;
+pub mod observation;
 pub mod run;
 pub mod sweep;
+pub mod track;
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
-use crate::id::{DeliveryId, EmailId, PickupId};
+use crate::aws::table::Transaction;
+use crate::email::EmailRow;
+use crate::id::{DeliveryId, EmailId, PickupId, TenantId};
+use crate::key::Key;
 use crate::policy::{Level, Method};
+use observation::Observed;
 
 /// Where a delivery stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,12 +64,22 @@ pub enum Status {
     Sending,
     /// Was handed to SES.
     Sent,
+    /// The recipient's server did not take it yet.
+    DeliveryDelayed,
+    /// The recipient's server took it.
+    Delivered,
+    /// The recipient read it in the portal.
+    PickedUp,
+    /// It came back.
+    Bounced,
+    /// The recipient called it unwanted.
+    Complained,
+    /// It was not delivered, since the address is suppressed.
+    Suppressed,
     /// Waits for a person, since nobody knows whether SES accepted it.
     Held,
     /// Policy refused it.
     Blocked,
-    /// Was not sent, since the address is suppressed.
-    Suppressed,
     /// Could not be sent in time.
     Expired,
     /// Cannot be sent.
@@ -73,9 +94,14 @@ impl Status {
             Status::Queued => "queued",
             Status::Sending => "sending",
             Status::Sent => "sent",
+            Status::DeliveryDelayed => "delivery_delayed",
+            Status::Delivered => "delivered",
+            Status::PickedUp => "picked_up",
+            Status::Bounced => "bounced",
+            Status::Complained => "complained",
+            Status::Suppressed => "suppressed",
             Status::Held => "held",
             Status::Blocked => "blocked",
-            Status::Suppressed => "suppressed",
             Status::Expired => "expired",
             Status::Failed => "failed",
         }
@@ -84,14 +110,19 @@ impl Status {
     /// Which status of several recipients stands for the email: trouble first, then what is not done.
     pub(crate) fn urgency(self) -> u8 {
         match self {
-            Status::Sent => 0,
-            Status::Queued => 1,
-            Status::Sending => 2,
-            Status::Held => 3,
-            Status::Expired => 4,
-            Status::Suppressed => 5,
-            Status::Blocked => 6,
-            Status::Failed => 7,
+            Status::PickedUp => 0,
+            Status::Delivered => 1,
+            Status::Sent => 2,
+            Status::DeliveryDelayed => 3,
+            Status::Queued => 4,
+            Status::Sending => 5,
+            Status::Complained => 6,
+            Status::Suppressed => 7,
+            Status::Held => 8,
+            Status::Expired => 9,
+            Status::Bounced => 10,
+            Status::Blocked => 11,
+            Status::Failed => 12,
         }
     }
 }
@@ -156,7 +187,10 @@ pub struct DeliveryRow {
     pub lease_until_ms: i64,
     /// From when on a submission without an answer is in doubt.
     pub deadline_ms: i64,
-    /// Set where policy moves it to the portal, whatever the recipient could receive otherwise.
+    /// Whether the answer to the latest submission never came, as its worker knows.
+    #[serde(default)]
+    pub is_ambiguous: bool,
+    /// Set where a doubt or a failure of TLS moves it to the portal.
     #[serde(default)]
     pub portal_only: bool,
     /// The plan, once there is one.
@@ -168,8 +202,11 @@ pub struct DeliveryRow {
     /// Why it ended without being sent: a code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_because: Option<String>,
-    /// What happened, oldest first.
+    /// What we did, oldest first.
     pub events: Vec<Event>,
+    /// What was seen of its attempts, mostly by SES.
+    #[serde(default)]
+    pub observed: BTreeSet<Observed>,
     /// When the email was accepted.
     pub created_at_ms: i64,
 }
@@ -188,6 +225,7 @@ impl DeliveryRow {
             not_before_ms: created_at_ms,
             lease_until_ms: 0,
             deadline_ms: 0,
+            is_ambiguous: false,
             portal_only: false,
             decision: None,
             ses_message_id: None,
@@ -196,6 +234,7 @@ impl DeliveryRow {
                 kind: "queued".to_owned(),
                 at_ms: created_at_ms,
             }],
+            observed: BTreeSet::new(),
             created_at_ms,
         }
     }
@@ -207,21 +246,47 @@ impl DeliveryRow {
             State::Ready => Status::Queued,
             State::Claimed | State::Submitting => Status::Sending,
             State::Held => Status::Held,
-            State::Sent => Status::Sent,
+            State::Sent => self.observed_status().unwrap_or(Status::Sent),
             State::Blocked => Status::Blocked,
             State::Suppressed => Status::Suppressed,
             State::Failed => Status::Failed,
+            // It was given up for want of news; news that came after all is the truth.
+            State::Expired if self.is_observed_to_the_end() => self.observed_status().unwrap_or(Status::Expired),
             State::Expired => Status::Expired,
         }
+    }
+
+    /// Everything that happened, oldest first: what we did, and what was seen.
+    #[must_use]
+    pub fn timeline(&self) -> Vec<Event> {
+        let seen = self.observed.iter().map(|seen| Event {
+            kind: seen.what.as_str().to_owned(),
+            at_ms: seen.at_ms,
+        });
+        let mut all: Vec<Event> = self.events.iter().cloned().chain(seen).collect();
+        all.sort_by_key(|event| event.at_ms);
+        all
     }
 
     /// Whether nothing is left to be done by the system.
     #[must_use]
     pub(crate) fn is_settled(&self) -> bool {
-        matches!(
-            self.state,
-            State::Sent | State::Held | State::Blocked | State::Suppressed | State::Failed | State::Expired
-        )
+        match self.state {
+            State::Ready | State::Claimed | State::Submitting => false,
+            State::Sent => self.is_observed_to_the_end(),
+            State::Held | State::Blocked | State::Suppressed | State::Failed | State::Expired => true,
+        }
+    }
+
+    /// When the sweep has to look at it, if nothing else happens; `None` for a settled one.
+    pub(crate) fn look_at_ms(&self) -> Option<i64> {
+        match self.state {
+            State::Ready => Some(self.not_before_ms.saturating_add(sweep::GRACE_MS)),
+            State::Claimed => Some(self.lease_until_ms),
+            State::Submitting => Some(self.deadline_ms),
+            State::Sent if !self.is_settled() => Some(self.deadline_ms.saturating_add(doubt::WATCH_MS)),
+            _ => None,
+        }
     }
 
     /// The row after a change of state, with the event that tells of it.
@@ -242,13 +307,37 @@ pub(crate) struct OutboxRow {
     /// `em_…` or `bat_…`.
     pub(crate) id: String,
     pub(crate) created_at_ms: i64,
+    /// Before this time the sweep need not look.
+    #[serde(default)]
+    pub(crate) look_at_ms: i64,
 }
 
 impl OutboxRow {
     pub(crate) fn new(app: &App, id: &str) -> Self {
+        let now_ms = app.clock.now_ms();
         Self {
             id: id.to_owned(),
-            created_at_ms: app.clock.now_ms(),
+            created_at_ms: now_ms,
+            look_at_ms: now_ms.saturating_add(sweep::GRACE_MS),
+        }
+    }
+}
+
+impl Transaction<'_> {
+    /// Brings an email's line in the outbox to what is left to be done for this delivery. The line of an email with one
+    /// recipient follows it; a line that stands for several is only ever brought forward, and the sweep sees to the rest.
+    pub(crate) fn follow(self, app: &App, tenant: &TenantId, email: &EmailRow, row: &DeliveryRow) -> Self {
+        let is_alone = email.n_deliveries == 1 && email.batch.is_none();
+        let (key, id) = match &email.batch {
+            Some(batch) => (Key::OutboxBatch(tenant, batch), batch.as_str()),
+            None => (Key::OutboxEmail(tenant, &email.id), email.id.as_str()),
+        };
+        let line = OutboxRow::new(app, id);
+        match row.look_at_ms() {
+            None if is_alone => self.delete("outbox", &key),
+            None => self,
+            Some(look_at_ms) if is_alone => self.put("outbox", &key, &OutboxRow { look_at_ms, ..line }, None),
+            Some(_) => self.put("outbox", &key, &line, None),
         }
     }
 }

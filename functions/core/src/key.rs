@@ -18,6 +18,7 @@
 //! | what still has to be done | Mail | `<tenant>#OUTBOX#<shard>` | `<email or batch>` |
 //! | a portal message, its sessions | Mail | `<tenant>#PICKUP#<pickup>` | `PICKUP`, `SESSION#<hash>` |
 //! | what happened on a day, oldest first | Mail | `<tenant>#EVENTS#<day>` | `<event>` |
+//! | how often an answer of SES was in doubt on a day | Mail | `<tenant>#USAGE#<day>` | `DOUBTS` |
 //! | events that still have to be told | Mail | `<tenant>#EVENTDUE#<shard>` | `<event>` |
 //! | how a stream does | Mail | `<tenant>#STREAM#<stream>` | `STREAM` |
 //! | what a stream did in an hour, and which email | Mail | `<tenant>#STREAM#<stream>#<shard>` | `HOUR#…`, `CAUSE#…` |
@@ -136,6 +137,8 @@ pub enum Key<'a> {
     Event(&'a TenantId, &'a EventId),
     /// An event that still has to be told.
     EventDue(&'a TenantId, &'a EventId),
+    /// A day's counts of doubts; the day as `2026-11-24`.
+    Doubts(&'a TenantId, &'a str),
     /// How a stream does.
     Stream(&'a TenantId, &'a str),
     /// What a stream did in an hour, in one of its shards; generation, hour in milliseconds, what chooses the shard.
@@ -182,7 +185,8 @@ impl Key<'_> {
             | Key::Stream(..)
             | Key::StreamHour(..)
             | Key::StreamCause(..)
-            | Key::Counted(..) => Table::Mail,
+            | Key::Counted(..)
+            | Key::Doubts(..) => Table::Mail,
             Key::Facts(..)
             | Key::RecipientKey(..)
             | Key::Suppression(..)
@@ -217,6 +221,7 @@ impl Key<'_> {
             Key::PickupSession(tenant, pickup, hash) => (pickup_partition(tenant, pickup), format!("SESSION#{hash}")),
             Key::Event(tenant, event) => (events_partition(tenant, &day(event.made_at())), event.to_string()),
             Key::EventDue(tenant, event) => (event_due_partition(tenant, shard(event.as_str())), event.to_string()),
+            Key::Doubts(tenant, day) => (format!("{tenant}#USAGE#{day}"), "DOUBTS".to_owned()),
             Key::Stream(tenant, stream) => (format!("{tenant}#STREAM#{stream}"), "STREAM".to_owned()),
             Key::StreamHour(tenant, stream, generation, hour, delivery) => (
                 stream_partition(tenant, stream, shard(delivery.as_str())),
@@ -386,6 +391,7 @@ mod tests {
             Key::PickupSession(&tenant, &pickup, "ef01"),
             Key::Event(&tenant, &event),
             Key::EventDue(&tenant, &event),
+            Key::Doubts(&tenant, "2026-11-24"),
             Key::Stream(&tenant, "marketing"),
             Key::StreamHour(&tenant, "marketing", 0, 3_600_000, &delivery),
             Key::StreamCause(&tenant, "marketing", 0, 3_600_000, &email),
@@ -427,6 +433,7 @@ mod tests {
         Mail ten_01040g2081040g2081040g2081#PICKUP#pu_050m2ga1850m2ga1850m2ga185 | SESSION#ef01
         Mail ten_01040g2081040g2081040g2081#EVENTS#2284-10-22 | evt_09144gj289144gj289144gj289
         Mail ten_01040g2081040g2081040g2081#EVENTDUE#1 | evt_09144gj289144gj289144gj289
+        Mail ten_01040g2081040g2081040g2081#USAGE#2026-11-24 | DOUBTS
         Mail ten_01040g2081040g2081040g2081#STREAM#marketing | STREAM
         Mail ten_01040g2081040g2081040g2081#STREAM#marketing#0 | HOUR#0#3600000
         Mail ten_01040g2081040g2081040g2081#STREAM#marketing#2 | CAUSE#0#3600000#em_02081040g2081040g2081040g2

@@ -25,6 +25,9 @@ use crate::aws::bucket::Put;
 use crate::aws::keys::{hex, sha256};
 use crate::aws::ses::Submission;
 use crate::aws::table::{Expression, Outcome, Transaction, absent, number};
+use crate::delivery::DeliveryRow;
+use crate::delivery::observation::{Observed, What};
+use crate::delivery::track;
 use crate::email::EmailRow;
 use crate::error::{Error, Kind, Result};
 use crate::id::{DeliveryId, EmailId, PickupId, TenantId};
@@ -324,6 +327,10 @@ impl Pickup {
                 Action::PickupOpened,
             )
             .await?;
+            // The patient reads now, whether or not the delivery's state can be brought up to date.
+            if let Err(error) = self.note_picked_up(app, now_ms).await {
+                tracing::warn!(pickup = %self.row.id, kind = ?error.kind(), "a reading was not noted: {error}");
+            }
             return Ok(Answer::Right(Phi::new(token)));
         }
         row.n_wrong = row.n_wrong.saturating_add(1);
@@ -338,6 +345,29 @@ impl Pickup {
         let until = Timestamp::from_millisecond(row.locked_until_ms).unwrap_or(now);
         self.save(app, row, Action::PickupLocked).await?;
         Ok(Answer::Locked(until))
+    }
+
+    /// Notes with the delivery that its recipient has read it; the first time counts.
+    async fn note_picked_up(&self, app: &App, now_ms: i64) -> Result<()> {
+        let (tenant, row) = (&self.tenant.id, &self.row);
+        let email = app.get::<EmailRow>(&Key::Email(tenant, &row.email)).await?;
+        let delivery = app
+            .get::<DeliveryRow>(&Key::Delivery(tenant, &row.email, &row.delivery))
+            .await?;
+        let (Some(email), Some(delivery)) = (email, delivery) else {
+            return Ok(());
+        };
+        if delivery.observed.iter().any(|seen| seen.what == What::PickedUp) {
+            return Ok(());
+        }
+        let seen = Observed {
+            what: What::PickedUp,
+            attempt: delivery.attempt,
+            at_ms: now_ms,
+        };
+        let actor = Actor::Recipient(row.id.clone());
+        track::observe(app, &actor, tenant, &email, &row.delivery, &seen, None).await?;
+        Ok(())
     }
 
     /// Until when a browser's session is open.

@@ -386,9 +386,10 @@ pub enum SmimeWithoutGcm {
 #[serde(rename_all = "snake_case")]
 pub enum OnDoubt {
     /// A person decides: at most one copy.
-    #[default]
     Hold,
-    /// It is sent once more: at most two copies.
+    /// It is sent once more: at most two copies. The default, since a result that never comes hurts more than one that comes
+    /// twice, and SES's own events settle nearly every doubt before it comes to this.
+    #[default]
     ResendOnce,
     /// A portal notice follows.
     Portal,
@@ -407,7 +408,7 @@ pub struct Policy {
     /// What an S/MIME recipient gets who is not known to read AES-256-GCM.
     #[serde(default)]
     pub smime_without_gcm: SmimeWithoutGcm,
-    /// A doubt about a message of class `phi` or `none`.
+    /// A doubt about a message of class `phi` or `none`. Mail for marketing is always held.
     #[serde(default)]
     pub on_doubt: OnDoubt,
     /// A doubt about a message of class `sensitive`.

@@ -128,12 +128,20 @@ impl AnySealed {
     }
 
     /// Hands it to SES, once, with the tags that SES's events bring back.
-    pub(crate) async fn submit(&self, app: &App, delivery: &DeliveryRow) -> Submission {
+    pub(crate) async fn submit(
+        &self,
+        app: &App,
+        tenant: &TenantId,
+        delivery: &DeliveryRow,
+        proof: String,
+    ) -> Submission {
         let tags = [
+            ("tenant", tenant.to_string()),
             ("email", delivery.email.to_string()),
             ("delivery", delivery.id.to_string()),
             ("attempt", delivery.attempt.to_string()),
             ("method", self.method().as_str().to_owned()),
+            ("proof", proof),
         ];
         let (ses, config) = (&app.aws.ses, &app.config);
         match self {

@@ -162,7 +162,7 @@ impl RecipientView {
         let delivery = recipient.delivery;
         let status = delivery.status().as_str();
         let events = delivery
-            .events
+            .timeline()
             .into_iter()
             .map(|event| EventView {
                 kind: event.kind,

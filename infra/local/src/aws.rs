@@ -1,4 +1,4 @@
-//! The local AWS: DynamoDB by `dynoxide`, and small S3, KMS, SQS and SES services.
+//! The local AWS: DynamoDB by `dynoxide`, and small S3, KMS, SQS, SNS and SES services.
 //!
 //! An operation or parameter that is not implemented answers NotImplemented and names it, never a silent success. All
 //! services read one clock. Nothing in `functions/` depends on any of this.
@@ -14,10 +14,11 @@ pub(crate) mod parameters;
 pub mod s3;
 pub mod server;
 pub mod ses;
+pub mod sns;
 pub mod sqs;
 pub mod store;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod wire;

@@ -1,7 +1,7 @@
 //! What a first start finds: a tenant with a key, on a domain that may send.
 
 mod batch;
-mod keys;
+pub mod keys;
 
 use std::fs;
 use std::io::Write as _;
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::system::System;
 
-pub use batch::{Row, folder, opener, send, table};
+pub use batch::{Row, Until, folder, opener, send, table};
 
 /// The domain that the demo tenant sends from.
 pub const DOMAIN: &str = "clinic.test";

@@ -23,7 +23,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::aws::error::AwsError;
-use crate::aws::ses::{Filter, Handed, Ses, TlsPolicy};
+use crate::aws::ses::{Disturb, Filter, Handed, Ses, TlsPolicy};
 
 pub use message::Method;
 
@@ -65,6 +65,7 @@ pub fn router(mailbox: Mailbox) -> Router {
         .route("/messages/{id}/body", get(page::body))
         .route("/messages/{id}/attachments/{n}", get(page::attachment))
         .route("/clock", post(advance))
+        .route("/events", post(disturb))
         .route(
             "/mailbox.css",
             get(|| file("text/css; charset=utf-8", include_str!("../templates/mailbox.css"))),
@@ -185,6 +186,37 @@ async fn advance(State(mailbox): State<Mailbox>, body: bytes::Bytes) -> Result<J
     }
     (mailbox.advance)(by_ms);
     Ok(Json(json!({"now": mailbox.clock.now().to_string()})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Disturbance {
+    withhold: Option<bool>,
+    duplicate: Option<bool>,
+    reverse: Option<bool>,
+}
+
+/// Lets a test do to SES's events what AWS may do: `{"withhold":true}` holds them back until `{"withhold":false}`,
+/// `{"duplicate":true}` publishes each twice, `{"reverse":true}` publishes the latest of the waiting ones first. What is
+/// left out stays as it is, so `{}` only asks. The answer says what holds now and how many events wait.
+async fn disturb(State(mailbox): State<Mailbox>, body: bytes::Bytes) -> Result<Json<Value>, Refusal> {
+    let asked: Disturbance = serde_json::from_slice(&body).map_err(|_| {
+        Refusal(
+            StatusCode::BAD_REQUEST,
+            "The body must be a JSON object with `withhold`, `duplicate` and `reverse`, each true or false or left out.",
+        )
+    })?;
+    let now = mailbox.ses.disturb(Disturb {
+        withhold: asked.withhold,
+        duplicate: asked.duplicate,
+        reverse: asked.reverse,
+    })?;
+    Ok(Json(json!({
+        "withhold": now.withhold,
+        "duplicate": now.duplicate,
+        "reverse": now.reverse,
+        "waiting": now.n_waiting,
+    })))
 }
 
 /// One message as JSON.

@@ -6,6 +6,7 @@
 
 mod data;
 mod deploy;
+mod events;
 mod function;
 mod gateway;
 mod listen;
@@ -130,6 +131,7 @@ impl System {
         if let Some(listener) = aws_listener {
             tasks.spawn(listen::serve_aws(listener, Arc::clone(&shared)));
         }
+        tasks.spawn(events::run(Arc::clone(&shared)));
         for function in &shared.functions {
             for source in &function.declared.queues {
                 let queue = template.queues.iter().find(|queue| queue.arn == source.arn);
@@ -234,11 +236,11 @@ impl System {
         self.aws.set_faults(Some(at.hook()));
     }
 
-    /// Waits until no message is in a queue that a function takes from and no event is being handled, and answers whether
-    /// that came about in time.
+    /// Waits until no message is in a queue that a function takes from, no event is being handled and none of SES's waits to
+    /// be published (what is held back does not count), and answers whether that came about in time.
     ///
     /// # Errors
-    /// When a queue cannot be read.
+    /// When a queue or SES cannot be read.
     pub async fn settled(&self, within: Duration) -> Result<bool> {
         let quiet = async {
             while !queue::is_quiet(&self.shared).await? {

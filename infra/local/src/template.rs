@@ -5,6 +5,7 @@
 //! at the first deployment. Names and ARNs have the form that AWS gives them.
 
 mod function;
+mod messaging;
 mod properties;
 mod resolve;
 mod resource;
@@ -18,6 +19,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use serde_yaml_ng::Value as Yaml;
 
+pub use messaging::{ConfigurationSet, EventDestination, Policy, Subscription, Topic};
 use properties::Properties;
 use resolve::{Resolver, entries};
 
@@ -30,7 +32,7 @@ pub const ACCOUNT: &str = "000000000000";
 const PARTITION: &str = "aws";
 
 /// Resource types that the local run passes over, each with the reason. References in them are checked all the same.
-pub const IGNORED: [(&str, &str); 11] = [
+pub const IGNORED: [(&str, &str); 8] = [
     (
         "AWS::ApiGateway::Account",
         "there is no CloudWatch to write access logs to",
@@ -46,9 +48,6 @@ pub const IGNORED: [(&str, &str); 11] = [
     ),
     ("AWS::Logs::LogGroup", "logs go to standard error"),
     ("AWS::S3::BucketPolicy", "there is no TLS inside one process"),
-    ("AWS::SNS::Subscription", "alarms are told to nobody"),
-    ("AWS::SNS::Topic", "alarms are told to nobody"),
-    ("AWS::SQS::QueuePolicy", "there is no TLS inside one process"),
     (
         "AWS::WAFv2::WebACL",
         "there is no WAF; throttling is not tested locally",
@@ -90,8 +89,18 @@ pub struct Template {
     pub keys: Vec<Key>,
     /// The queues.
     pub queues: Vec<Queue>,
+    /// The policies of queues.
+    pub queue_policies: Vec<Policy>,
+    /// The topics.
+    pub topics: Vec<Topic>,
+    /// The policies of topics.
+    pub topic_policies: Vec<Policy>,
+    /// The queues that get a topic's messages.
+    pub subscriptions: Vec<Subscription>,
     /// SES's configuration sets.
     pub configuration_sets: Vec<ConfigurationSet>,
+    /// Where SES's events go.
+    pub event_destinations: Vec<EventDestination>,
     /// The functions.
     pub functions: Vec<Function>,
     /// The front doors.
@@ -133,6 +142,10 @@ pub struct Bucket {
 pub struct Key {
     /// Logical name.
     pub logical: String,
+    /// Key ARN.
+    pub arn: String,
+    /// Who may use it, beside those whose role says so.
+    pub policy: Value,
     /// What it is for.
     pub description: String,
     /// Whether KMS renews its material every year.
@@ -158,19 +171,6 @@ pub struct Queue {
     pub kms_key: Option<String>,
     /// Where a message goes that was received too often: the dead-letter queue's ARN, and how often.
     pub redrive: Option<(String, u32)>,
-}
-
-/// An SES configuration set.
-#[derive(Debug, Clone)]
-pub struct ConfigurationSet {
-    /// Logical name.
-    pub logical: String,
-    /// Its name.
-    pub name: String,
-    /// `REQUIRE` or `OPTIONAL`.
-    pub tls_policy: String,
-    /// When SES gives up, in seconds.
-    pub max_delivery_s: Option<u32>,
 }
 
 /// A Lambda function.
@@ -374,7 +374,10 @@ impl Template {
                 let name = resolver.name(&logical)?;
                 self.buckets.push(resource::bucket(logical, name, properties)?);
             }
-            "AWS::KMS::Key" => self.keys.push(resource::key(logical, properties)?),
+            "AWS::KMS::Key" => {
+                let arn = resolver.arn(&logical)?;
+                self.keys.push(resource::key(logical, arn, properties)?);
+            }
             "AWS::KMS::Alias" => {
                 let (target, alias) = resource::alias(properties)?;
                 aliases.insert(target, alias);
@@ -385,7 +388,26 @@ impl Template {
             }
             "AWS::SES::ConfigurationSet" => {
                 self.configuration_sets
-                    .push(resource::configuration_set(logical, properties)?);
+                    .push(messaging::configuration_set(logical, properties)?);
+            }
+            "AWS::SQS::QueuePolicy" => {
+                self.queue_policies
+                    .push(messaging::policy(logical, "Queues", properties)?);
+            }
+            "AWS::SNS::Topic" => {
+                let (name, arn) = (resolver.name(&logical)?, resolver.arn(&logical)?);
+                let (topic, subscriptions) = messaging::topic(logical, name, arn, properties)?;
+                self.topics.push(topic);
+                self.subscriptions.extend(subscriptions);
+            }
+            "AWS::SNS::TopicPolicy" => {
+                self.topic_policies
+                    .push(messaging::policy(logical, "Topics", properties)?);
+            }
+            "AWS::SNS::Subscription" => self.subscriptions.extend(messaging::subscription(logical, properties)?),
+            "AWS::SES::ConfigurationSetEventDestination" => {
+                self.event_destinations
+                    .push(messaging::event_destination(logical, properties)?);
             }
             "AWS::Serverless::Function" => {
                 let metadata = match declaration.get("Metadata") {
@@ -441,7 +463,7 @@ impl Template {
                 ensure!(is_queue(arn), "template.yaml, {}: {arn} is no queue", queue.logical);
             }
         }
-        Ok(())
+        messaging::check(self)
     }
 }
 

@@ -161,12 +161,26 @@ impl<'a> Transaction<'a> {
     }
 
     /// Removes an item, whether it is there or not.
-    pub(crate) fn delete(mut self, label: &'static str, key: &Key<'_>) -> Self {
-        let delete = Delete::builder()
+    pub(crate) fn delete(self, label: &'static str, key: &Key<'_>) -> Self {
+        self.remove(label, key, None)
+    }
+
+    /// Removes an item under a condition.
+    pub(crate) fn delete_if(self, label: &'static str, key: &Key<'_>, condition: Expression) -> Self {
+        self.remove(label, key, Some(condition))
+    }
+
+    fn remove(mut self, label: &'static str, key: &Key<'_>, condition: Option<Expression>) -> Self {
+        let mut delete = Delete::builder()
             .table_name(self.table(key.table()))
-            .set_key(Some(key_item(key)))
-            .build();
-        match delete {
+            .set_key(Some(key_item(key)));
+        if let Some(condition) = condition {
+            delete = delete.condition_expression(condition.text);
+            for (placeholder, value) in condition.values {
+                delete = delete.expression_attribute_values(placeholder, value);
+            }
+        }
+        match delete.build() {
             Ok(delete) => self.push(label, TransactWriteItem::builder().delete(delete).build()),
             Err(error) => self.fail(error),
         }

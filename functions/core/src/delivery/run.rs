@@ -16,6 +16,7 @@ use crate::aws::ses::Submission;
 use crate::aws::table::{Expression, Outcome, Transaction, number};
 use crate::email::{EmailRow, Head, MESSAGE, read};
 use crate::error::{Error, Kind, Result};
+use crate::event::EventType;
 use crate::guard;
 use crate::id::TenantId;
 use crate::key::{Key, Object};
@@ -25,11 +26,11 @@ use crate::record::{RecordKey, RecordRow};
 use crate::seal::{self, AnySealed, Material};
 
 /// How long a claim holds: longer than the function may run.
-const LEASE_MS: i64 = 90_000;
+pub(super) const LEASE_MS: i64 = 90_000;
 /// How long after its fence a submission may still be answered: the function's time, the client's and a minute of skew.
-const SUBMIT_MS: i64 = 10 * 60_000;
-/// How long a delivery may wait before it is given up: a day.
-pub(crate) const GIVE_UP_MS: i64 = 24 * 3_600_000;
+pub(super) const SUBMIT_MS: i64 = 10 * 60_000;
+/// How long a delivery may wait before it is given up: 16 hours.
+pub(crate) const GIVE_UP_MS: i64 = 16 * 3_600_000;
 /// How often a worker may fail at a delivery for reasons of our own before it is given up.
 const MAX_BROKEN_CLAIMS: u32 = 8;
 
@@ -224,6 +225,8 @@ impl Work<'_> {
         let mut row = row.moved(State::Submitting, "submitting", now_ms);
         row.attempt = row.attempt.saturating_add(1);
         row.deadline_ms = now_ms.saturating_add(SUBMIT_MS);
+        row.is_ambiguous = false;
+        row.ses_message_id = None;
         row.decision = Some(Decision {
             method: plan.method,
             level: plan.level,
@@ -251,11 +254,12 @@ impl Work<'_> {
             )
             .check("facts", &Key::Facts(self.tenant, &hash), known.unchanged())
             .audit(self.app, self.entry(&row, Action::DeliverySubmitting, facts))?;
+        let proof = self.app.attempt_proof(self.tenant, &row.id, row.attempt).await?;
         if !self.save(transaction, ver, &row).await? {
             // Policy, key or delivery changed under our hands: plan anew.
             return Ok(Next::Again);
         }
-        let submission = sealed.submit(self.app, &row).await;
+        let submission = sealed.submit(self.app, self.tenant, &row, proof).await;
         self.settle(row, submission).await
     }
 
@@ -267,23 +271,32 @@ impl Work<'_> {
                 let mut row = row.moved(State::Sent, "sent", now_ms);
                 let facts = BTreeMap::from([("ses_message_id", message_id.clone())]);
                 row.ses_message_id = Some(message_id);
-                self.finish(row, ver, Action::DeliverySent, facts).await
+                self.finish(row, ver, Action::DeliverySent, facts, EventType::EmailSent)
+                    .await
             }
             Submission::Later { code } => {
                 let mut row = row.moved(State::Ready, "postponed", now_ms);
                 let wait = backoff_ms(row.attempt);
                 row.not_before_ms = now_ms.saturating_add(wait);
                 let facts = BTreeMap::from([("code", code)]);
-                let transaction =
-                    Transaction::new(self.app).audit(self.app, self.entry(&row, Action::DeliveryPostponed, facts))?;
+                let transaction = Transaction::new(self.app)
+                    .audit(self.app, self.entry(&row, Action::DeliveryPostponed, facts))?
+                    .follow(self.app, self.tenant, &self.email, &row);
                 self.save(transaction, ver, &row).await?;
-                self.app.enqueue(&[self.ticket(&row)], wait).await?;
+                self.app.enqueue(&[row.ticket(self.tenant)], wait).await?;
                 Ok(Next::Done)
             }
             Submission::Refused { code } => self.end(row, State::Failed, &code).await,
-            // The fence stays; the reconciler decides after the deadline. The queue's copy must go.
+            // The fence stays; an event settles it, or the reconciler after the deadline. The queue's copy must go.
             Submission::Ambiguous => {
                 tracing::warn!(delivery = %row.id, attempt = row.attempt, "SES gave no clear answer");
+                let mut row = row.moved(State::Submitting, "unanswered", now_ms);
+                row.is_ambiguous = true;
+                let facts = BTreeMap::from([("attempt", row.attempt.to_string())]);
+                let transaction =
+                    Transaction::new(self.app).audit(self.app, self.entry(&row, Action::DeliveryUnanswered, facts))?;
+                // Only for the counts: an event that was faster is the better news.
+                self.save(transaction, ver, &row).await?;
                 Ok(Next::Done)
             }
         }
@@ -291,42 +304,35 @@ impl Work<'_> {
 
     async fn end(&self, row: DeliveryRow, state: State, because: &str) -> Result<Next> {
         let ver = row.ver;
-        let event = match state {
-            State::Blocked => "blocked",
-            State::Held => "held",
-            State::Expired => "expired",
-            _ => "failed",
+        let (event, told) = match state {
+            State::Blocked => ("blocked", EventType::EmailBlocked),
+            State::Held => ("held", EventType::EmailHeld),
+            State::Expired => ("expired", EventType::EmailExpired),
+            _ => ("failed", EventType::EmailFailed),
         };
         let mut row = row.moved(state, event, self.app.clock.now_ms());
         row.ended_because = Some(because.to_owned());
         let facts = BTreeMap::from([("because", because.to_owned())]);
-        self.finish(row, ver, Action::DeliveryEnded, facts).await
+        self.finish(row, ver, Action::DeliveryEnded, facts, told).await
     }
 
-    /// Saves a settled delivery, and takes the email out of the outbox when it was its only one.
+    /// Saves a delivery that SES has, or that ended, with what customers are told of it.
     async fn finish(
         &self,
         row: DeliveryRow,
         ver: u64,
         action: Action,
         facts: BTreeMap<&'static str, String>,
+        told: EventType,
     ) -> Result<Next> {
-        self.finish_in(Transaction::new(self.app), row, ver, action, facts)
-            .await
-    }
-
-    async fn finish_in(
-        &self,
-        transaction: Transaction<'_>,
-        row: DeliveryRow,
-        ver: u64,
-        action: Action,
-        facts: BTreeMap<&'static str, String>,
-    ) -> Result<Next> {
-        let mut transaction = transaction.audit(self.app, self.entry(&row, action, facts))?;
-        if self.email.n_deliveries == 1 && self.email.batch.is_none() {
-            transaction = transaction.delete("outbox", &Key::OutboxEmail(self.tenant, &self.email.id));
-        }
+        let transaction = Transaction::new(self.app)
+            .audit(self.app, self.entry(&row, action, facts))?
+            .event(self.app, row.event(self.tenant, &self.email, told))?;
+        let transaction = if self.is_alone() {
+            transaction.follow(self.app, self.tenant, &self.email, &row)
+        } else {
+            transaction
+        };
         self.save(transaction, ver, &row).await?;
         Ok(Next::Done)
     }
@@ -346,12 +352,16 @@ impl Work<'_> {
         }
     }
 
-    fn ticket(&self, row: &DeliveryRow) -> Ticket {
-        Ticket {
-            tenant: self.tenant.clone(),
-            email: row.email.clone(),
-            delivery: row.id.clone(),
-        }
+    /// Whether the email's line in the outbox stands for this delivery alone.
+    fn is_alone(&self) -> bool {
+        self.email.n_deliveries == 1 && self.email.batch.is_none()
+    }
+}
+
+/// Tells the queue of one delivery; a loss is made good by the sweep.
+pub(super) async fn hint(app: &App, ticket: Ticket) {
+    if let Err(error) = app.enqueue(&[ticket], 0).await {
+        tracing::warn!(kind = ?error.kind(), "the queue did not take a ticket; the sweep will");
     }
 }
 

@@ -4,25 +4,19 @@
 //! what is too old, and settles submissions whose deadline has passed. It may run twice at the same time: every decision is
 //! a conditional write.
 
-use std::collections::BTreeMap;
-
-use super::run::{GIVE_UP_MS, save};
-use super::{DeliveryRow, OutboxRow, State};
+use super::{OutboxRow, State, doubt};
 use crate::actor::Actor;
 use crate::app::App;
-use crate::audit::{Action, Entry};
-use crate::aws::queue::Ticket;
-use crate::aws::table::{Range, Transaction};
+use crate::aws::table::{Expression, Range, Transaction, number};
 use crate::email::batch::BatchRow;
 use crate::email::{EmailRow, read};
 use crate::error::Result;
 use crate::id::{BatchId, EmailId, TenantId};
 use crate::key::{Key, SHARDS, Table, outbox_partition};
-use crate::policy::OnDoubt;
 use crate::tenant;
 
 /// How long a fresh ticket is left to the queue before the sweeper makes another.
-const GRACE_MS: i64 = 60_000;
+pub(super) const GRACE_MS: i64 = 60_000;
 
 /// What one run did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,113 +54,87 @@ async fn sweep_shard(app: &App, actor: &Actor, tenant: &TenantId, shard: u8, swe
     let lines: Vec<OutboxRow> = app
         .query(Table::Mail, &outbox_partition(tenant, shard), &Range::default())
         .await?;
+    let now_ms = app.clock.now_ms();
     for line in lines {
-        let done = if let Some(email) = EmailId::parse(&line.id) {
+        if line.look_at_ms > now_ms {
+            continue;
+        }
+        let next = if let Some(email) = EmailId::parse(&line.id) {
             sweep_email(app, actor, tenant, &email, swept).await?
         } else if let Some(batch) = BatchId::parse(&line.id) {
             let emails = app
                 .get::<BatchRow>(&Key::Batch(tenant, &batch))
                 .await?
                 .map(|row| row.emails);
-            let mut done = true;
+            let mut next = None;
             for email in emails.unwrap_or_default() {
-                done &= sweep_email(app, actor, tenant, &email, swept).await?;
+                let at = sweep_email(app, actor, tenant, &email, swept).await?;
+                next = [next, at].into_iter().flatten().min();
             }
-            done
+            next
         } else {
-            false
+            continue;
         };
-        if done {
-            let transaction = match (EmailId::parse(&line.id), BatchId::parse(&line.id)) {
-                (Some(email), _) => Transaction::new(app).delete("outbox", &Key::OutboxEmail(tenant, &email)),
-                (None, Some(batch)) => Transaction::new(app).delete("outbox", &Key::OutboxBatch(tenant, &batch)),
-                (None, None) => continue,
-            };
-            transaction.commit().await?;
-            swept.n_cleared += 1;
+        let (email, batch) = (EmailId::parse(&line.id), BatchId::parse(&line.id));
+        let key = match (&email, &batch) {
+            (Some(email), _) => Key::OutboxEmail(tenant, email),
+            (None, Some(batch)) => Key::OutboxBatch(tenant, batch),
+            (None, None) => continue,
+        };
+        // Somebody who brought the line forward in the meantime has seen more than we did.
+        let unchanged = Expression::new("look_at_ms = :seen").with(":seen", number(line.look_at_ms));
+        match next {
+            None => {
+                Transaction::new(app)
+                    .delete_if("outbox", &key, unchanged)
+                    .commit()
+                    .await?;
+                swept.n_cleared += 1;
+            }
+            Some(look_at_ms) if look_at_ms > now_ms.saturating_add(GRACE_MS) => {
+                let change = Expression::new("SET look_at_ms = :next").with(":next", number(look_at_ms));
+                Transaction::new(app)
+                    .update("outbox", &key, change, unchanged)
+                    .commit()
+                    .await?;
+            }
+            Some(_) => {}
         }
     }
     Ok(())
 }
 
-/// Sees to one email; whether all its deliveries are settled.
-async fn sweep_email(app: &App, actor: &Actor, tenant: &TenantId, email: &EmailId, swept: &mut Swept) -> Result<bool> {
+/// Sees to one email; when to look again, `None` when all its deliveries are settled.
+async fn sweep_email(
+    app: &App,
+    actor: &Actor,
+    tenant: &TenantId,
+    email: &EmailId,
+    swept: &mut Swept,
+) -> Result<Option<i64>> {
     let now_ms = app.clock.now_ms();
     let mut tickets = Vec::new();
-    let mut is_settled = true;
+    let mut next: Option<i64> = None;
     for row in read::deliveries(app, tenant, email).await? {
-        is_settled &= row.is_settled();
-        let is_lost = match row.state {
-            State::Ready => row.not_before_ms.saturating_add(GRACE_MS) <= now_ms,
-            State::Claimed => row.lease_until_ms <= now_ms,
-            State::Submitting => {
-                if row.deadline_ms <= now_ms {
-                    decide(app, actor, tenant, row.clone()).await?;
+        let Some(look_at_ms) = row.look_at_ms() else { continue };
+        next = Some(next.map_or(look_at_ms, |next| next.min(look_at_ms)));
+        if look_at_ms > now_ms {
+            continue;
+        }
+        match row.state {
+            State::Submitting | State::Sent => {
+                if let Some(email) = app.get::<EmailRow>(&Key::Email(tenant, email)).await? {
+                    let policy = app.policy(tenant).await?;
+                    doubt::decide(app, actor, tenant, &email, &policy, row).await?;
                     swept.n_decided += 1;
                 }
-                false
             }
-            _ => false,
-        };
-        if is_lost {
-            tickets.push(Ticket {
-                tenant: tenant.clone(),
-                email: email.clone(),
-                delivery: row.id.clone(),
-            });
+            _ => tickets.push(row.ticket(tenant)),
         }
     }
     if !tickets.is_empty() {
         app.enqueue(&tickets, 0).await?;
         swept.n_enqueued += tickets.len();
     }
-    Ok(is_settled)
-}
-
-/// Decides a submission that nobody answered, as the tenant's policy says for its data class.
-async fn decide(app: &App, actor: &Actor, tenant: &TenantId, row: DeliveryRow) -> Result<()> {
-    let email = app.get::<EmailRow>(&Key::Email(tenant, &row.email)).await?;
-    let policy = app.policy(tenant).await?;
-    let on_doubt = email.map_or(OnDoubt::Hold, |email| policy.on_doubt(email.data_class));
-    let now_ms = app.clock.now_ms();
-    let ver = row.ver;
-    let may_resend = row.n_resends == 0 && now_ms < row.created_at_ms.saturating_add(GIVE_UP_MS);
-    let (row, decision) = match on_doubt {
-        OnDoubt::ResendOnce if may_resend => {
-            let mut row = row.moved(State::Ready, "in_doubt", now_ms);
-            row.n_resends = row.n_resends.saturating_add(1);
-            row.not_before_ms = now_ms;
-            (row, "resend_once")
-        }
-        OnDoubt::Portal if may_resend => {
-            let mut row = row.moved(State::Ready, "in_doubt", now_ms);
-            row.n_resends = row.n_resends.saturating_add(1);
-            row.not_before_ms = now_ms;
-            row.portal_only = true;
-            (row, "portal")
-        }
-        OnDoubt::Hold | OnDoubt::ResendOnce | OnDoubt::Portal => (row.moved(State::Held, "held", now_ms), "hold"),
-    };
-    let entry = Entry {
-        tenant,
-        actor,
-        action: Action::DeliveryInDoubt,
-        subject: row.id.as_str(),
-        facts: BTreeMap::from([("attempt", row.attempt.to_string()), ("decision", decision.to_owned())]),
-    };
-    let transaction = Transaction::new(app).audit(app, entry)?;
-    // A refusal means that an answer came in the meantime, which is better than a decision.
-    let is_ready = row.state == State::Ready;
-    if save(tenant, transaction, ver, &row).await? && is_ready {
-        app.enqueue(
-            &[Ticket {
-                tenant: tenant.clone(),
-                email: row.email.clone(),
-                delivery: row.id.clone(),
-            }],
-            0,
-        )
-        .await?;
-    }
-    Ok(())
+    Ok(next)
 }

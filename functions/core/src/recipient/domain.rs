@@ -27,12 +27,92 @@ pub struct DomainRow {
     pub recorded: Option<TlsRecord>,
     /// What earlier submissions taught.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub learned: Option<TlsRecord>,
+    pub learned: Option<Learned>,
     /// Whether MTA-STS enforce is published, as of `looked_up_at_ms`.
     pub mta_sts: Option<MtaStsFact>,
     /// When it was looked up.
     #[serde(default)]
     pub looked_up_at_ms: i64,
+}
+
+/// What a failed submission taught of a domain. It is believed for a time only, since servers are mended: a day at first,
+/// twice as long each time that the next try fails too, 30 days at most.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Learned {
+    /// When required TLS last failed, milliseconds since the epoch.
+    pub failed_at_ms: i64,
+    /// Until when that is believed.
+    pub until_ms: i64,
+    /// How often it failed in a row.
+    pub n_failures: u32,
+}
+
+const DAY_MS: i64 = 86_400_000;
+
+impl Learned {
+    /// What is known after one more failure; `None` where it adds nothing: mails that were on their way together fail
+    /// together, and teach as much as one.
+    fn after(earlier: Option<&Self>, failed_at_ms: i64) -> Option<Self> {
+        let n_failures = match earlier {
+            None => 1,
+            Some(earlier) if failed_at_ms < earlier.until_ms => return None,
+            Some(earlier) => earlier.n_failures.saturating_add(1),
+        };
+        let days = 1_i64 << n_failures.saturating_sub(1).min(5);
+        Some(Self {
+            failed_at_ms,
+            until_ms: failed_at_ms.saturating_add(days.min(30).saturating_mul(DAY_MS)),
+            n_failures,
+        })
+    }
+
+    /// What it says at a time.
+    #[must_use]
+    pub fn at(&self, now_ms: i64) -> Option<TlsRecord> {
+        (now_ms < self.until_ms).then_some(TlsRecord::Fails)
+    }
+}
+
+/// Learns that required TLS failed for a domain. Idempotent.
+///
+/// # Errors
+/// Unavailable.
+pub(crate) async fn learn_failure(
+    app: &App,
+    actor: &Actor,
+    tenant: &TenantId,
+    domain: &str,
+    failed_at_ms: i64,
+) -> Result<()> {
+    let key = Key::Domain(tenant, domain);
+    let row = app.get::<DomainRow>(&key).await?.unwrap_or_default();
+    let Some(learned) = Learned::after(row.learned.as_ref(), failed_at_ms) else {
+        return Ok(());
+    };
+    let entry = Entry {
+        tenant,
+        actor,
+        action: Action::DomainLearned,
+        subject: domain,
+        facts: BTreeMap::from([
+            ("tls", "fails".to_owned()),
+            ("n_failures", learned.n_failures.to_string()),
+        ]),
+    };
+    let change = Expression::new("SET learned = :learned").with(":learned", attribute(&learned)?);
+    let unchanged = match &row.learned {
+        None => Expression::new("attribute_not_exists(learned)"),
+        Some(earlier) => {
+            Expression::new("learned.failed_at_ms = :earlier").with(":earlier", number(earlier.failed_at_ms))
+        }
+    };
+    // A refusal means that somebody learned it in the meantime.
+    Transaction::new(app)
+        .update("domain", &key, change, unchanged)
+        .audit(app, entry)?
+        .commit()
+        .await?;
+    Ok(())
 }
 
 /// The facts of a domain, looked up when they are not known or not fresh. A look-up that fails is a fact too: unknown.
@@ -58,7 +138,7 @@ pub(crate) async fn fact(app: &App, tenant: &TenantId, domain: &str) -> Result<D
     };
     Ok(DomainFact {
         recorded: row.recorded,
-        learned: row.learned,
+        learned: row.learned.as_ref().and_then(|learned| learned.at(now_ms)),
         mta_sts,
         dane: DaneFact::Unknown,
     })
@@ -131,5 +211,29 @@ impl App {
             .commit()
             .await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_believed_for_a_while_and_longer_each_time() {
+        let first = Learned::after(None, 0).unwrap();
+        assert_eq!(first.at(DAY_MS - 1), Some(TlsRecord::Fails));
+        assert_eq!(first.at(DAY_MS), None, "mended servers get another try");
+        assert_eq!(
+            Learned::after(Some(&first), 5),
+            None,
+            "mails that failed together teach as much as one"
+        );
+        let mut learned = first;
+        let mut days = Vec::new();
+        for _ in 0..7 {
+            learned = Learned::after(Some(&learned), learned.until_ms).unwrap();
+            days.push((learned.until_ms - learned.failed_at_ms) / DAY_MS);
+        }
+        assert_eq!(days, [2, 4, 8, 16, 30, 30, 30]);
     }
 }

@@ -142,6 +142,7 @@ impl Watched {
                     "SlowDown",
                     "Please reduce your request rate.",
                 ),
+                Service::Sns => AwsError::new(StatusCode::TOO_MANY_REQUESTS, "Throttled", "Rate exceeded"),
                 Service::Ses => AwsError::new(
                     StatusCode::TOO_MANY_REQUESTS,
                     "TooManyRequestsException",

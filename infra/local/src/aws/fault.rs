@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// One call of a function's client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// `dynamodb`, `kms`, `sqs`, `ses` or `s3`.
+    /// `dynamodb`, `kms`, `sqs`, `sns`, `ses` or `s3`.
     pub service: &'static str,
     /// The operation's name, such as `TransactWriteItems`.
     pub operation: String,

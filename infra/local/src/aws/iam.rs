@@ -5,6 +5,7 @@
 //! allow more here than on AWS, or less. A role remembers which of its grants were ever needed.
 
 mod need;
+mod resource;
 mod statement;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,7 @@ use super::arn::ACCOUNT;
 use super::error::AwsError;
 use super::wire::{Service, denied};
 pub(crate) use need::Need;
+pub(crate) use resource::{Asked, allows};
 use statement::Statement;
 
 /// A policy that cannot be applied.

@@ -2,29 +2,36 @@
 //!
 //! `SendEmail` takes raw messages and refuses what SES refuses. What happens to an accepted email follows from the
 //! recipient's address (`ses/behaviour.rs`) and the clock; it is stored as the list of events that SES would publish.
-//! Publishing them is left to others. An identity at a reserved `.test` or `.example` name is verified at once, since
+//! Each is published once its time has come (`ses/publish.rs`). An identity at a reserved `.test` or `.example` name is verified at once, since
 //! this system is its DNS; any other stays pending until [`Ses::verify`].
 
+mod account;
 mod behaviour;
 mod configuration_set;
+mod destination;
 mod identity;
 mod mail;
+mod publish;
 mod raw;
+mod record;
 mod route;
 mod send;
 mod suppression;
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sealpost_core::clock::Clock;
-use serde_json::{Value, json};
+use serde_json::Value;
+use tokio::sync::Notify;
 
 use super::error::AwsError;
+use super::sns::Sns;
 use super::store::Store;
 
 pub use behaviour::{BounceReason, Event, EventType, LONGEST_DELIVERY_S, TlsPolicy};
 pub use mail::{Filter, Handed, Recipient};
+pub use publish::{Disturb, Disturbed};
 
 /// Emails a second that the account may send until a test says otherwise.
 const DEFAULT_RATE: f64 = 1_000.0;
@@ -40,13 +47,26 @@ CREATE TABLE IF NOT EXISTS mail (
     sender TEXT NOT NULL, recipients TEXT NOT NULL, subject TEXT NOT NULL, set_name TEXT, tls_policy TEXT NOT NULL,
     tags TEXT NOT NULL, raw BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS mail_at ON mail (at_ms);
+CREATE TABLE IF NOT EXISTS event_destination (
+    n INTEGER PRIMARY KEY AUTOINCREMENT, set_name TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL,
+    UNIQUE (set_name, name));
+CREATE TABLE IF NOT EXISTS outbox (
+    n INTEGER PRIMARY KEY AUTOINCREMENT, set_name TEXT NOT NULL, recipient TEXT NOT NULL, mail TEXT NOT NULL,
+    event TEXT NOT NULL, at_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, due_ms INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS outbox_due ON outbox (due_ms, n);
+CREATE TABLE IF NOT EXISTS account (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 ";
 
 /// The local SES.
 pub struct Ses {
     store: Store,
     clock: Clock,
+    sns: Arc<Sns>,
     rate: Mutex<Bucket>,
+    disturbance: publish::Disturbance,
+    publishing: Mutex<()>,
+    /// There may be something new to publish.
+    news: Notify,
 }
 
 /// The sending rate, as a token bucket that holds one second's worth.
@@ -57,11 +77,11 @@ struct Bucket {
 }
 
 impl Ses {
-    /// Opens the service's file, or memory for `None`.
+    /// Opens the service's file, or memory for `None`; events go to the topics of `sns`.
     ///
     /// # Errors
     /// What SQLite answers when the file cannot be opened.
-    pub fn open(path: Option<&Path>, clock: Clock) -> rusqlite::Result<Self> {
+    pub fn open(path: Option<&Path>, clock: Clock, sns: Arc<Sns>) -> rusqlite::Result<Self> {
         let bucket = Bucket {
             per_second: DEFAULT_RATE,
             tokens: DEFAULT_RATE,
@@ -70,31 +90,55 @@ impl Ses {
         Ok(Self {
             store: Store::open(path, SCHEMA)?,
             clock,
+            sns,
             rate: Mutex::new(bucket),
+            disturbance: publish::Disturbance::default(),
+            publishing: Mutex::new(()),
+            news: Notify::new(),
         })
     }
 
-    /// Answers one request; `path` with its query, as sent.
+    /// Answers one request of the account's owner; `path` with its query, as sent.
+    ///
+    /// # Errors
+    /// As [`Ses::call_as`].
+    pub async fn call(&self, method: &http::Method, path: &str, body: Value) -> Result<Value, AwsError> {
+        self.call_as("root", method, path, body).await
+    }
+
+    /// Answers one request of a caller with this name.
     ///
     /// # Errors
     /// What SESv2 answers; NotImplemented with the operation's name for what is not done here; `Sealpost.ReplyLost` where
     /// the email was accepted and the connection has to break instead of an answer.
-    pub async fn call(&self, method: &http::Method, path: &str, body: Value) -> Result<Value, AwsError> {
+    pub async fn call_as(
+        &self,
+        caller: &str,
+        method: &http::Method,
+        path: &str,
+        body: Value,
+    ) -> Result<Value, AwsError> {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let Some((operation, variables)) = route::find(method.as_str(), path) else {
             return Err(AwsError::not_implemented(&format!("SESv2 {method} {path}")));
         };
         let query = route::query(query);
         let variable = variables.first().map_or("", String::as_str);
+        let second = variables.get(1).map_or("", String::as_str);
         match operation {
-            "SendEmail" => self.send_email(&body),
+            "SendEmail" => self.send_email(caller, &body),
             "GetAccount" => self.get_account(),
+            "PutAccountSendingAttributes" => self.put_sending(&body),
             "CreateConfigurationSet" => self.create_configuration_set(body),
             "GetConfigurationSet" => self.get_configuration_set(variable),
             "PutConfigurationSetDeliveryOptions" => self.put_delivery_options(variable, &body),
             "PutConfigurationSetSuppressionOptions" => self.put_suppression_options(variable, &body),
             "ListConfigurationSets" => self.list_configuration_sets(&body),
             "DeleteConfigurationSet" => self.delete_configuration_set(variable),
+            "CreateConfigurationSetEventDestination" => self.create_destination(variable, &body),
+            "GetConfigurationSetEventDestinations" => self.get_destinations(variable),
+            "UpdateConfigurationSetEventDestination" => self.update_destination(variable, second, &body),
+            "DeleteConfigurationSetEventDestination" => self.delete_destination(variable, second),
             "CreateEmailIdentity" => self.create_identity(&body),
             "GetEmailIdentity" => self.get_identity(variable),
             "ListEmailIdentities" => self.list_identities(&body),
@@ -132,28 +176,6 @@ impl Ses {
             bucket.tokens -= n;
         }
         is_enough
-    }
-
-    fn get_account(&self) -> Result<Value, AwsError> {
-        let rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner).per_second;
-        let since_ms = self.clock.now_ms().saturating_sub(24 * 3600 * 1000);
-        let sent = self.store.change(|tx| {
-            let n: i64 = tx.query_row(
-                "SELECT COALESCE(SUM(json_array_length(recipients)), 0) FROM mail WHERE at_ms > ?1",
-                [since_ms],
-                |row| row.get(0),
-            )?;
-            Ok::<_, AwsError>(n)
-        })?;
-        // A Max24HourSend of -1 is AWS's word for no limit.
-        Ok(json!({
-            "DedicatedIpAutoWarmupEnabled": false,
-            "EnforcementStatus": "HEALTHY",
-            "ProductionAccessEnabled": true,
-            "SendQuota": {"Max24HourSend": -1.0, "MaxSendRate": rate, "SentLast24Hours": sent},
-            "SendingEnabled": true,
-            "SuppressionAttributes": {"SuppressedReasons": ["BOUNCE", "COMPLAINT"]},
-        }))
     }
 }
 

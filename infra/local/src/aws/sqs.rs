@@ -18,11 +18,12 @@ use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Transaction, params};
 use sealpost_core::clock::Clock;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::error::AwsError;
+use super::iam::{Asked, allows};
 use super::parameters::Parameters;
 use super::store::Store;
 use message::Receive;
@@ -116,6 +117,37 @@ impl Sqs {
         })?;
         self.arrived.notify_waiters();
         Ok(answer)
+    }
+
+    /// Takes a message that a topic sends, when the queue's policy lets that topic. Whether SNS may use the key of an
+    /// encrypted queue stands in the key's policy, which is checked where the template is read.
+    ///
+    /// # Errors
+    /// AccessDenied where the policy does not allow it, and what SendMessage answers.
+    pub(crate) fn deliver(&self, queue: &str, topic: &str, body: &str, attributes: &Value) -> Result<(), AwsError> {
+        self.store.change(|tx| {
+            let found = queue::Queue::find(tx, queue::name_in(queue)?)?;
+            let policy = found
+                .attributes
+                .get("Policy")
+                .map(|policy| serde_json::from_str(policy));
+            let policy: Value = policy.and_then(Result::ok).unwrap_or_default();
+            let asked = Asked {
+                service: "sns.amazonaws.com",
+                action: "sqs:SendMessage",
+                resource: queue,
+                source: topic,
+            };
+            if !allows(&policy, asked) {
+                let message = "The queue's policy does not let the topic send.";
+                return Err(AwsError::new(http::StatusCode::FORBIDDEN, "AccessDenied", message));
+            }
+            let body = json!({"MessageBody": body, "MessageAttributes": attributes});
+            let mut given = Parameters::new("SQS", "SendMessage", body)?;
+            message::Draft::parse(&mut given)?.send(tx, &found, self.clock.now_ms())
+        })?;
+        self.arrived.notify_waiters();
+        Ok(())
     }
 
     /// The KMS key that a queue is encrypted with.

@@ -1,5 +1,6 @@
 //! What the tests of the local AWS share: real SDK clients on the in-process wire.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -8,11 +9,21 @@ use aws_smithy_types::retry::RetryConfig;
 use sealpost_core::clock::Clock;
 
 use super::iam::Role;
+use super::ses::Ses;
+use super::sns::Sns;
+use super::sqs::Sqs;
 use super::wire::Aws;
 
 /// An AWS in memory.
 pub(super) fn memory() -> Arc<Aws> {
     Aws::open(None, Clock::system()).unwrap()
+}
+
+/// An SES on this file with topics and queues in memory.
+pub(crate) fn ses(path: Option<&Path>, clock: &Clock) -> Ses {
+    let sqs = Arc::new(Sqs::open(None, clock.clone()).unwrap());
+    let sns = Arc::new(Sns::open(None, clock.clone(), sqs).unwrap());
+    Ses::open(path, clock.clone(), sns).unwrap()
 }
 
 /// An SDK configuration of one attempt, for the system itself or for a role.

@@ -4,6 +4,7 @@
 //! its own): the local AWS listens on loopback only.
 
 mod answer;
+pub(crate) mod form;
 mod target;
 
 use std::path::Path;
@@ -23,6 +24,7 @@ use super::iam::{Need, Role};
 use super::kms::Kms;
 use super::s3::{Permissions, S3};
 use super::ses::Ses;
+use super::sns::Sns;
 use super::sqs::Sqs;
 pub(crate) use answer::{denied, failed, garbage, request_id};
 pub(crate) use target::{Service, Target};
@@ -39,7 +41,9 @@ pub struct Aws {
     /// Keys.
     pub kms: Kms,
     /// Queues.
-    pub sqs: Sqs,
+    pub sqs: Arc<Sqs>,
+    /// Topics.
+    pub sns: Arc<Sns>,
     /// Mail.
     pub ses: Arc<Ses>,
     /// The system's clock.
@@ -74,14 +78,20 @@ impl Aws {
             std::fs::create_dir_all(dir).context("the folder of the local AWS cannot be made")?;
         }
         let file = |name: &str| dir.map(|dir| dir.join(name));
+        let sqs = Sqs::open(file("sqs.sqlite").as_deref(), clock.clone()).context("the queues cannot be opened")?;
+        let sqs = Arc::new(sqs);
+        let sns = Sns::open(file("sns.sqlite").as_deref(), clock.clone(), Arc::clone(&sqs))
+            .context("the topics cannot be opened")?;
+        let sns = Arc::new(sns);
+        let ses = Ses::open(file("ses.sqlite").as_deref(), clock.clone(), Arc::clone(&sns))
+            .context("the mail cannot be opened")?;
         Ok(Arc::new(Self {
             dynamodb: Dynamodb::open(file("dynamodb.sqlite").as_deref())?,
             s3: S3::open(file("s3.sqlite").as_deref(), clock.clone()).context("the buckets cannot be opened")?,
             kms: Kms::open(file("kms.sqlite").as_deref(), clock.clone()).context("the keys cannot be opened")?,
-            sqs: Sqs::open(file("sqs.sqlite").as_deref(), clock.clone()).context("the queues cannot be opened")?,
-            ses: Arc::new(
-                Ses::open(file("ses.sqlite").as_deref(), clock.clone()).context("the mail cannot be opened")?,
-            ),
+            sqs,
+            sns,
+            ses: Arc::new(ses),
             clock,
             hook: RwLock::new(None),
             n_calls: AtomicU64::new(0),
@@ -127,10 +137,18 @@ impl Aws {
                 Ok(body) => self.sqs.call(operation, body).await,
                 Err(error) => Err(error),
             },
+            Service::Sns => {
+                let answer = self.sns.call(operation, form::parameters(request.body()));
+                return Reply::Answer(match answer {
+                    Ok(result) => answer::query(operation, &result),
+                    Err(error) => answer::error(Some(target.service), &error),
+                });
+            }
             Service::Ses => match json(&request) {
                 Ok(body) => {
                     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-                    self.ses.call(request.method(), path, body).await
+                    let caller = caller.role.as_ref().map_or("root", |role| role.name());
+                    self.ses.call_as(caller, request.method(), path, body).await
                 }
                 Err(error) => Err(error),
             },

@@ -1,4 +1,4 @@
-//! The demo: one appointment reminder with an attachment, to five recipients who can receive different things.
+//! The demo: one appointment reminder with an attachment, to six recipients who can receive different things.
 //!
 //! It speaks to the API as any application would, waits until every delivery is settled, and tells what each recipient got
 //! and why.
@@ -24,12 +24,24 @@ const SMIME: (&str, &str) = ("Samir Haddad", "samir@certs.test");
 const MTA_STS: (&str, &str) = ("Maria Novak", "maria@mta-sts.test");
 const NO_TLS: (&str, &str) = ("Peter Lind", "peter@no-tls.test");
 const LAPSED: (&str, &str) = ("Vera Costa", "vera@lapsed.test");
-const EVERYBODY: [(&str, &str); 5] = [OPENPGP, SMIME, MTA_STS, NO_TLS, LAPSED];
+const TLS_FAILS: (&str, &str) = ("Tess Okoye", "tess@tls-fails.test");
+const EVERYBODY: [(&str, &str); 6] = [OPENPGP, SMIME, MTA_STS, NO_TLS, LAPSED, TLS_FAILS];
 
 /// How long the certificate that lapses is valid, seconds.
 const LAPSES_AFTER_S: i64 = 3;
+/// How long SES tries before it gives up on required TLS, and a little more: see `MaxDeliverySeconds` in `template.yaml`.
+const TLS_GIVES_UP: Duration = Duration::from_secs(660);
 /// How long the demo waits for its deliveries.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How far the demo goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Until SES has every mail. The one whose required TLS fails goes on later, as the time passes.
+    Sent,
+    /// To the end, for which the system's clock is moved by the minutes that SES tries.
+    Delivered,
+}
 
 /// What became of the demo's email for one recipient.
 pub struct Row {
@@ -65,7 +77,7 @@ pub fn opener(folder: PathBuf) -> Opener {
 ///
 /// # Errors
 /// When the API refuses something, or a delivery is not settled in time.
-pub async fn send(system: &System, seed: &Seed) -> Result<Vec<Row>> {
+pub async fn send(system: &System, seed: &Seed, until: Until) -> Result<Vec<Row>> {
     let api = Api {
         http: Client::new(),
         base: format!("http://{}", system.api),
@@ -95,7 +107,15 @@ pub async fn send(system: &System, seed: &Seed) -> Result<Vec<Row>> {
         .and_then(Value::as_str)
         .context("the API named no email")?
         .to_owned();
-    let rows = api.settled(&id).await?;
+    let mut rows = api
+        .until(&id, |row| !["queued", "sending"].contains(&row.state.as_str()))
+        .await?;
+    if until == Until::Delivered {
+        let is_there = |row: &Row| row.state == "delivered" || row.address == TLS_FAILS.1;
+        api.until(&id, is_there).await?;
+        system.advance(TLS_GIVES_UP)?;
+        rows = api.until(&id, |row| row.state == "delivered").await?;
+    }
     write_mails(system, &folder)?;
     Ok(rows)
 }
@@ -210,8 +230,8 @@ impl Api {
         bail!("the API answers {status} to {path}: {message}")
     }
 
-    /// Waits until nothing is queued or being sent.
-    async fn settled(&self, id: &str) -> Result<Vec<Row>> {
+    /// Waits until every recipient has come so far.
+    async fn until(&self, id: &str, is_there: impl Fn(&Row) -> bool) -> Result<Vec<Row>> {
         let began = tokio::time::Instant::now();
         loop {
             let email = self.call(Method::GET, &format!("/emails/{id}"), None).await?;
@@ -222,17 +242,13 @@ impl Api {
                 .flatten()
                 .map(row)
                 .collect();
-            if rows
-                .iter()
-                .all(|row| !matches!(row.state.as_str(), "queued" | "sending"))
-            {
+            if !rows.is_empty() && rows.iter().all(&is_there) {
                 return Ok(rows);
             }
             if began.elapsed() > PATIENCE {
-                bail!(
-                    "the demo's deliveries were not settled within {} seconds",
-                    PATIENCE.as_secs()
-                );
+                let late = rows.iter().filter(|row| !is_there(row));
+                let late: Vec<String> = late.map(|row| format!("{} is {}", row.address, row.state)).collect();
+                bail!("after {} seconds {}", PATIENCE.as_secs(), late.join(", "));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -255,6 +271,11 @@ fn row(recipient: &Value) -> Row {
             why = format!("{why} ({method}: {reason})");
         }
     }
+    if let Some(minutes) = rerouted_after(recipient) {
+        why = format!("TLS was required and failed at delivery; {minutes} minutes later the portal took over.");
+    } else if text("address") == TLS_FAILS.1 {
+        why.push_str(" It will: then the portal takes over, within ten minutes.");
+    }
     Row {
         address: text("address"),
         method: text("method"),
@@ -262,6 +283,18 @@ fn row(recipient: &Value) -> Row {
         why,
         state: text("status"),
     }
+}
+
+/// After how many minutes a delivery went to the portal since required TLS failed; `None` for one that did not.
+fn rerouted_after(recipient: &Value) -> Option<i64> {
+    let events = recipient.get("events")?.as_array()?;
+    let at = |kind: &str| {
+        let event = events
+            .iter()
+            .find(|event| event.get("type").and_then(Value::as_str) == Some(kind))?;
+        event.get("at")?.as_str()?.parse::<jiff::Timestamp>().ok()
+    };
+    Some(at("not_by_tls")?.duration_since(at("submitting")?).as_mins())
 }
 
 /// Keeps what SES was handed beside the keys, so that the commands work after the demo has ended.

@@ -12,17 +12,20 @@ use rcgen::{
 };
 
 /// A recipient's certificate to be pinned, and its private key for whoever reads the mail by hand.
-pub(super) struct Pair {
+pub struct Pair {
     /// `openpgp` or `smime`.
-    pub(super) kind: &'static str,
+    pub kind: &'static str,
     /// What is uploaded: armored or PEM.
-    pub(super) public: String,
+    pub public: String,
     /// The private key: armored or PEM.
-    pub(super) secret: String,
+    pub secret: String,
 }
 
 /// An OpenPGP key: Ed25519 with an X25519 subkey for encryption.
-pub(super) fn openpgp(name: &str, address: &str) -> Result<Pair> {
+///
+/// # Errors
+/// When the address cannot stand in a user id, or there is no randomness.
+pub fn openpgp(name: &str, address: &str) -> Result<Pair> {
     let subkey = SubkeyParamsBuilder::default()
         .key_type(KeyType::ECDH(pgp::crypto::ecc_curve::ECCCurve::Curve25519Legacy))
         .can_encrypt(EncryptionCaps::All)
@@ -44,7 +47,10 @@ pub(super) fn openpgp(name: &str, address: &str) -> Result<Pair> {
 }
 
 /// A self-signed S/MIME certificate with an RSA-2048 key, valid until `not_after_s` (seconds since the epoch).
-pub(super) fn smime(name: &str, address: &str, now_s: i64, not_after_s: i64) -> Result<Pair> {
+///
+/// # Errors
+/// When the address or a time cannot stand in a certificate.
+pub fn smime(name: &str, address: &str, now_s: i64, not_after_s: i64) -> Result<Pair> {
     let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();

@@ -379,6 +379,7 @@ fn happening(event: &Event, now_ms: i64) -> Happening {
         (EventType::Bounce, Some(BounceReason::TlsRequired)) => "Given up: the server offers no TLS",
         (EventType::Bounce, Some(BounceReason::Suppressed)) => "Stopped: the address is suppressed",
         (EventType::Bounce, _) => "Bounced: no such mailbox",
+        (EventType::Reject, _) => "Stopped by SES: it found malware",
         (EventType::Complaint, _) => "Complaint by the recipient",
         (EventType::Reply, _) => "Out-of-office answer",
     };
@@ -421,6 +422,7 @@ fn state_badge(state: &'static str) -> Badge {
         "bounced" => ("bad", "Bounced"),
         "suppressed" => ("bad", "Suppressed"),
         "tls_failed" => ("bad", "TLS failed"),
+        "rejected" => ("bad", "Rejected"),
         "complained" => ("bad", "Complaint"),
         "mixed" => ("warn", "Mixed"),
         _ => ("idle", "Accepted"),

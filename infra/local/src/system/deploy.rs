@@ -3,6 +3,8 @@
 //! The template is read three times: KMS and SQS choose ids and URLs themselves, so keys are made first, then queues, which
 //! refer to keys, and the last reading knows what to put wherever the template refers to either.
 
+mod messaging;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -61,6 +63,7 @@ pub(super) async fn deploy(aws: &Arc<Aws>, portal_url: &str) -> Result<Template>
             .await
             .with_context(|| format!("making {}", set.logical))?;
     }
+    messaging::make(aws, &sdk, &template).await?;
     Ok(template)
 }
 

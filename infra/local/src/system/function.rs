@@ -80,6 +80,7 @@ impl Function {
             "portal" => Handler::Http(portal::router(Arc::clone(&app))),
             "admin" => Handler::Http(admin::router(Arc::clone(&app))),
             "encrypt" => events(&app, encrypt::handle),
+            "tracking" => events(&app, tracking::handle),
             other => bail!("template.yaml, {logical}: the local run has no function {other}"),
         };
         match handler {

@@ -164,8 +164,12 @@ impl Poller {
     }
 }
 
-/// Whether every queue that a function takes from is empty and no function is at work.
+/// Whether every queue that a function takes from is empty, no function is at work and no event of SES is due.
 pub(super) async fn is_quiet(shared: &Shared) -> Result<bool> {
+    let n_published = shared.aws.ses.n_published();
+    if has_due_events(shared)? {
+        return Ok(false);
+    }
     for function in &shared.functions {
         for source in &function.declared.queues {
             let name = source.arn.rsplit(':').next().context("an ARN without a name")?;
@@ -179,7 +183,14 @@ pub(super) async fn is_quiet(shared: &Shared) -> Result<bool> {
             }
         }
     }
-    Ok(shared.functions.iter().all(|function| function.n_running() == 0))
+    let is_at_work = shared.functions.iter().any(|function| function.n_running() > 0);
+    // A function that ended meanwhile may have sent mail, whose events were published after their queue was looked at.
+    Ok(!is_at_work && !has_due_events(shared)? && shared.aws.ses.n_published() == n_published)
+}
+
+fn has_due_events(shared: &Shared) -> Result<bool> {
+    let next_ms = shared.aws.ses.next_due_ms()?;
+    Ok(next_ms.is_some_and(|next_ms| next_ms <= shared.clock.now_ms()))
 }
 
 /// Which messages a function reports as failed; `None` when the answer makes the whole batch fail, as an unknown or an

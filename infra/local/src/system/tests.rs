@@ -294,3 +294,86 @@ async fn the_first_plan_of_a_new_tenant_is_answered() {
     assert_eq!(status, 200, "{:?}", system.role("send").unwrap().refused());
     system.stop().await;
 }
+
+/// The bodies of what is in SES's event queue now, taken from it.
+async fn take_events(system: &System) -> Vec<String> {
+    let sqs = aws_sdk_sqs::Client::new(&system.sdk());
+    let url = sqs
+        .get_queue_url()
+        .queue_name("sealpost-SesEventsQueue")
+        .send()
+        .await
+        .unwrap()
+        .queue_url
+        .unwrap();
+    let mut bodies = Vec::new();
+    loop {
+        let receive = sqs.receive_message().queue_url(&url).max_number_of_messages(10);
+        let got = receive.send().await.unwrap().messages.unwrap_or_default();
+        if got.is_empty() {
+            return bodies;
+        }
+        for message in got {
+            let handle = message.receipt_handle.unwrap();
+            sqs.delete_message()
+                .queue_url(&url)
+                .receipt_handle(handle)
+                .send()
+                .await
+                .unwrap();
+            bodies.push(message.body.unwrap());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_becomes_of_a_mail_is_told_through_topic_and_queue() {
+    let system = in_memory().await;
+    let clock = system.clock().clone();
+    let validated = "Successfully validated SNS topic for Amazon SES event publishing.";
+    assert_eq!(take_events(&system).await, [validated, validated]);
+    let call = |path: &'static str, body: Value| {
+        let path = format!("/v2/email/{path}");
+        let ses = std::sync::Arc::clone(&system.aws.ses);
+        async move { ses.call(&http::Method::POST, &path, body).await.unwrap() }
+    };
+    call("identities", json!({"EmailIdentity": "clinic.test"})).await;
+    let raw = base64::Engine::encode(
+        &base64::engine::general_purpose::STANDARD,
+        "From: care@clinic.test\r\nTo: pat@tls-fails.test\r\n\r\nx",
+    );
+    let content = json!({"Raw": {"Data": raw}});
+    call(
+        "outbound-emails",
+        json!({"ConfigurationSetName": "sealpost-tls", "Content": content}),
+    )
+    .await;
+    let published = async |n: u64| {
+        while system.aws.ses.n_published() < n {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let soon = Duration::from_millis(200);
+    tokio::time::timeout(soon, published(1))
+        .await
+        .expect("new mail wakes the pump");
+    system.advance(Duration::from_secs(60)).unwrap();
+    tokio::time::timeout(soon, published(2))
+        .await
+        .expect("a move of the clock wakes the pump");
+    system.advance(Duration::from_secs(540)).unwrap();
+    assert!(system.settled(Duration::from_secs(5)).await.unwrap());
+    let events: Vec<Value> = take_events(&system)
+        .await
+        .iter()
+        .map(|body| serde_json::from_str(body).unwrap())
+        .collect();
+    let types: Vec<_> = events
+        .iter()
+        .map(|event| event["eventType"].as_str().unwrap())
+        .collect();
+    assert_eq!(types, ["Send", "DeliveryDelay", "Bounce"]);
+    assert_eq!(events[2]["bounce"]["bounceType"], "Transient");
+    assert!(clock.shift_ms() >= 600_000);
+    system.stop().await;
+}

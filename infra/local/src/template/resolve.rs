@@ -34,6 +34,7 @@ fn name_property(kind: &str) -> Option<&'static str> {
         "AWS::DynamoDB::Table" => "TableName",
         "AWS::S3::Bucket" => "BucketName",
         "AWS::SQS::Queue" => "QueueName",
+        "AWS::SNS::Topic" => "TopicName",
         "AWS::SES::ConfigurationSet" => "Name",
         "AWS::Serverless::Function" => "FunctionName",
         "AWS::KMS::Alias" => "AliasName",
@@ -126,6 +127,7 @@ impl<'a> Resolver<'a> {
         let name = self.name(logical)?;
         Ok(match self.resource(logical)?.kind.as_str() {
             "AWS::SQS::Queue" => format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}"),
+            "AWS::SNS::Topic" => self.arn(logical)?,
             _ => name,
         })
     }
@@ -137,7 +139,9 @@ impl<'a> Resolver<'a> {
             Some(name) => self.text(name).with_context(|| format!("the name of {logical}")),
             None => Ok(match resource.kind.as_str() {
                 "AWS::S3::Bucket" => format!("{}-{logical}", self.settings.stack).to_ascii_lowercase(),
-                "AWS::DynamoDB::Table" | "AWS::SQS::Queue" => format!("{}-{logical}", self.settings.stack),
+                "AWS::DynamoDB::Table" | "AWS::SQS::Queue" | "AWS::SNS::Topic" => {
+                    format!("{}-{logical}", self.settings.stack)
+                }
                 _ => logical.to_owned(),
             }),
         }
@@ -153,6 +157,7 @@ impl<'a> Resolver<'a> {
             "AWS::DynamoDB::Table" => format!("dynamodb:{REGION}:{ACCOUNT}:table/{name}"),
             "AWS::S3::Bucket" => format!("s3:::{name}"),
             "AWS::SQS::Queue" => format!("sqs:{REGION}:{ACCOUNT}:{name}"),
+            "AWS::SNS::Topic" => format!("sns:{REGION}:{ACCOUNT}:{name}"),
             "AWS::KMS::Key" => format!("kms:{REGION}:{ACCOUNT}:key/{name}"),
             "AWS::Serverless::Function" => format!("lambda:{REGION}:{ACCOUNT}:function:{name}"),
             "AWS::Logs::LogGroup" => format!("logs:{REGION}:{ACCOUNT}:log-group:{name}:*"),
@@ -268,6 +273,8 @@ impl<'a> Resolver<'a> {
             (_, "Arn") => self.arn(logical),
             ("AWS::SQS::Queue", "QueueName") => self.name(logical),
             ("AWS::SQS::Queue", "QueueUrl") => self.reference(logical),
+            ("AWS::SNS::Topic", "TopicArn") => self.arn(logical),
+            ("AWS::SNS::Topic", "TopicName") => self.name(logical),
             ("AWS::ApiGateway::DomainName", "RegionalDomainName") => Ok(format!("{logical}.execute-api.invalid")),
             (kind, attribute) => bail!("{kind} has no attribute {attribute} that is known here"),
         }

@@ -1,4 +1,4 @@
-//! Tables, buckets, keys, queues, configuration sets, APIs and alarms.
+//! Tables, buckets, keys, queues, APIs and alarms.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
 use super::properties::Properties;
-use super::{Alarm, Api, Bucket, ConfigurationSet, GatewayResponse, Key, Queue, Table};
+use super::{Alarm, Api, Bucket, GatewayResponse, Key, Queue, Table};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
@@ -86,13 +86,16 @@ pub(super) fn bucket(logical: String, name: String, mut properties: Properties) 
 }
 
 /// Reads a KMS key; its alias is found later.
-pub(super) fn key(logical: String, mut properties: Properties) -> Result<Key> {
+pub(super) fn key(logical: String, arn: String, mut properties: Properties) -> Result<Key> {
     let description = properties.optional("Description")?.unwrap_or_default();
     let is_rotated = properties.optional("EnableKeyRotation")?.unwrap_or_default();
-    // The key policy names services that do not exist here; who may use the key is told by the functions' own roles.
-    properties.ignore(&["KeyPolicy", "PendingWindowInDays"]).finish()?;
+    // Functions are held to their roles; the policy counts for the services that have none.
+    let policy = properties.optional("KeyPolicy")?.unwrap_or_default();
+    properties.ignore(&["PendingWindowInDays"]).finish()?;
     Ok(Key {
         logical,
+        arn,
+        policy,
         description,
         is_rotated,
         alias: String::new(),
@@ -133,23 +136,6 @@ pub(super) fn queue(logical: String, name: String, arn: String, mut properties: 
         retention_s,
         kms_key,
         redrive: target.zip(count),
-    })
-}
-
-/// Reads a configuration set.
-pub(super) fn configuration_set(logical: String, mut properties: Properties) -> Result<ConfigurationSet> {
-    let name = properties.required("Name")?;
-    let mut delivery = properties.nested("DeliveryOptions")?;
-    let tls_policy: Option<String> = delivery.optional("TlsPolicy")?;
-    let max_delivery_s = delivery.optional("MaxDeliverySeconds")?;
-    delivery.finish()?;
-    properties.finish()?;
-    Ok(ConfigurationSet {
-        logical,
-        name,
-        // SES's own default, which falls back to plain text.
-        tls_policy: tls_policy.unwrap_or_else(|| "OPTIONAL".to_owned()),
-        max_delivery_s,
     })
 }
 

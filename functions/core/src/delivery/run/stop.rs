@@ -7,7 +7,7 @@ use crate::audit::Action;
 use crate::aws::table::Transaction;
 use crate::delivery::{DeliveryRow, State};
 use crate::error::Result;
-use crate::event::{EventType, NewEvent};
+use crate::event::EventType;
 use crate::guard::Gate;
 use crate::suppression::SuppressionRow;
 
@@ -30,17 +30,7 @@ impl Work<'_> {
             ("suppression_id", suppression.id.to_string()),
             ("purpose", self.email.purpose.as_str().to_owned()),
         ]);
-        let event = NewEvent {
-            tenant: self.tenant,
-            kind: EventType::EmailSuppressed,
-            email: Some(&self.email.id),
-            delivery: Some(&row.id),
-            sequence: row.ver,
-            is_test: false,
-            facts: facts.clone(),
-        };
-        let transaction = Transaction::new(self.app).event(self.app, event)?;
-        self.finish_in(transaction, row, ver, Action::DeliveryEnded, facts)
+        self.finish(row, ver, Action::DeliveryEnded, facts, EventType::EmailSuppressed)
             .await
     }
 
@@ -77,8 +67,9 @@ impl Work<'_> {
         row.not_before_ms = now_ms.saturating_add(wait_ms);
         // Waiting is no failure of ours.
         row.n_claims = 0;
+        let transaction = transaction.follow(self.app, self.tenant, &self.email, &row);
         if self.save(transaction, ver, &row).await? {
-            self.app.enqueue(&[self.ticket(&row)], wait_ms).await?;
+            self.app.enqueue(&[row.ticket(self.tenant)], wait_ms).await?;
         }
         Ok(Next::Done)
     }

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use crate::aws::arn;
 use crate::aws::kms::Located;
 use crate::aws::parameters::Blob;
+use crate::aws::wire::form::parameters;
 use crate::aws::wire::{Aws, Service, Target, json};
 
 /// One action on one resource.
@@ -60,6 +61,9 @@ impl Aws {
         let operation = target.operation.as_str();
         if target.service == Service::S3 {
             return Vec::new();
+        }
+        if target.service == Service::Sns {
+            return sns_needs(operation, &parameters(request.body()));
         }
         let Ok(Value::Object(body)) = json(request) else {
             return vec![Need::new(target.service, operation, "*")];
@@ -165,6 +169,19 @@ impl Aws {
         }
         needs
     }
+}
+
+/// The topic that a call is about, also where it names one of the topic's subscriptions.
+fn sns_needs(operation: &str, body: &Value) -> Vec<Need> {
+    let named = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
+    let of_subscription =
+        || named("SubscriptionArn").map(|arn| arn.splitn(7, ':').take(6).collect::<Vec<_>>().join(":"));
+    let of_name = || named("Name").map(|name| arn::of("sns", &name));
+    let topic = named("TopicArn")
+        .or_else(|| named("TargetArn"))
+        .or_else(of_subscription)
+        .or_else(of_name);
+    vec![Need::new(Service::Sns, operation, topic.as_deref().unwrap_or("*"))]
 }
 
 fn ses_needs(operation: &str, path: &str, body: &Map<String, Value>) -> Vec<Need> {

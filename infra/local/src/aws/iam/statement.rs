@@ -146,7 +146,7 @@ fn texts(value: Option<&Value>, what: &str) -> Result<Vec<String>, String> {
 }
 
 /// Whether `text` fits `pattern`, in which a star stands for any characters and a question mark for one.
-fn like(pattern: &str, text: &str) -> bool {
+pub(super) fn like(pattern: &str, text: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     // `reached` holds, for every position in the pattern, whether the text read so far can end there.
     let mut reached = vec![false; pattern.len() + 1];

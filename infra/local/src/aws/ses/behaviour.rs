@@ -40,6 +40,8 @@ pub enum EventType {
     Bounce,
     /// The recipient called it unwanted.
     Complaint,
+    /// SES found malware in it after it had accepted it, and does not deliver it.
+    Reject,
     /// The recipient's server took it and answered out of office; SES publishes no event of its own for it.
     Reply,
 }
@@ -63,7 +65,7 @@ pub struct Event {
     pub kind: EventType,
     /// When, in milliseconds since the Unix epoch.
     pub at_ms: i64,
-    /// Why, for a bounce.
+    /// Why, for a bounce and for the delay that leads to one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<BounceReason>,
 }
@@ -126,6 +128,7 @@ pub(super) fn events(
             events.push(bounce(BounceReason::NoSuchMailbox, 0));
         }
         ("simulator.amazonses.com", "suppressionlist") => events.push(bounce(BounceReason::Suppressed, 0)),
+        ("rejected.test", _) => events.push(event(EventType::Reject, 0)),
         ("simulator.amazonses.com", "complaint") | ("complaint.test", _) => {
             events.push(event(EventType::Delivery, 0));
             events.push(event(EventType::Complaint, COMPLAINT_MS));
@@ -135,7 +138,10 @@ pub(super) fn events(
             events.push(event(EventType::Reply, 0));
         }
         ("tls-fails.test" | "no-tls.test", _) if policy == TlsPolicy::Require => {
-            events.push(event(EventType::DeliveryDelay, DELAY_MS));
+            events.push(Event {
+                reason: Some(BounceReason::TlsRequired),
+                ..event(EventType::DeliveryDelay, DELAY_MS)
+            });
             events.push(bounce(BounceReason::TlsRequired, max_delivery_s.saturating_mul(1000)));
         }
         ("slow.test", _) => {
@@ -148,7 +154,7 @@ pub(super) fn events(
 }
 
 /// The name of the state that `events` have led to by `now_ms`: `accepted`, `delayed`, `delivered`, `bounced`,
-/// `suppressed`, `tls_failed` or `complained`.
+/// `suppressed`, `tls_failed`, `rejected` or `complained`.
 pub(super) fn state(events: &[Event], now_ms: i64) -> &'static str {
     let past = events.iter().filter(|event| event.at_ms <= now_ms);
     past.fold("accepted", |state, event| match (event.kind, event.reason) {
@@ -158,6 +164,7 @@ pub(super) fn state(events: &[Event], now_ms: i64) -> &'static str {
         (EventType::Delivery, _) => "delivered",
         (EventType::DeliveryDelay, _) => "delayed",
         (EventType::Complaint, _) => "complained",
+        (EventType::Reject, _) => "rejected",
         (EventType::Send | EventType::Reply, _) => state,
     })
 }
@@ -187,6 +194,7 @@ mod tests {
             ("complaint@simulator.amazonses.com", TlsPolicy::Require, 59, "delivered"),
             ("pat@complaint.test", TlsPolicy::Require, 60, "complained"),
             ("pat@bounce.test", TlsPolicy::Optional, 0, "bounced"),
+            ("pat@rejected.test", TlsPolicy::Require, 0, "rejected"),
             ("pat@tls-fails.test", TlsPolicy::Require, 59, "accepted"),
             ("pat@tls-fails.test", TlsPolicy::Require, 299, "delayed"),
             ("pat@tls-fails.test", TlsPolicy::Require, 300, "tls_failed"),

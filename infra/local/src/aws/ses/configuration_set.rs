@@ -4,7 +4,7 @@ use rusqlite::OptionalExtension;
 use serde_json::{Value, json};
 
 use super::behaviour::{LONGEST_DELIVERY_S, TlsPolicy};
-use super::{AwsError, Ses, bad_request, listed, not_found, only, page, text};
+use super::{AwsError, Ses, bad_request, destination, listed, not_found, only, page, text};
 
 /// The shortest time that SES may be told to try, in seconds (SESv2 API Reference, DeliveryOptions).
 const SHORTEST_DELIVERY_S: i64 = 300;
@@ -143,6 +143,7 @@ impl Ses {
         self.store.change(|tx| {
             load(tx, name)?;
             tx.execute("DELETE FROM configuration_set WHERE name = ?1", [name])?;
+            destination::forget(tx, name)?;
             Ok(json!({}))
         })
     }

@@ -121,13 +121,21 @@ impl Ses {
     }
 }
 
+/// What the identities say of an address that is to be sent from.
+pub(super) struct Sender {
+    /// The verified identity that allows it; `None` where it may not be sent from.
+    pub(super) identity: Option<String>,
+    /// The default configuration set.
+    pub(super) set: Option<String>,
+}
+
 /// Whether `address` may be sent from: it, its domain, or a domain above is verified (SES Developer Guide, "Verified
-/// identities": a domain's verification covers its subdomains). The second value is the default configuration set, the
-/// address's own before the domain's.
-pub(super) fn may_send(tx: &rusqlite::Transaction<'_>, address: &str) -> Result<(bool, Option<String>), AwsError> {
+/// identities": a domain's verification covers its subdomains). The nearest identity counts, the address's own before the
+/// domain's.
+pub(super) fn sender(tx: &rusqlite::Transaction<'_>, address: &str) -> Result<Sender, AwsError> {
     let address = address.to_ascii_lowercase();
     let mut name = address.as_str();
-    let (mut is_verified, mut set) = (false, None);
+    let (mut identity, mut set) = (None, None);
     loop {
         let row = tx.query_row(
             "SELECT verified, set_name FROM identity WHERE name = ?1",
@@ -135,11 +143,11 @@ pub(super) fn may_send(tx: &rusqlite::Transaction<'_>, address: &str) -> Result<
             |row| Ok((row.get::<_, bool>(0)?, row.get::<_, Option<String>>(1)?)),
         );
         if let Some((verified, set_name)) = row.optional()? {
-            is_verified |= verified;
+            identity = identity.or_else(|| verified.then(|| name.to_owned()));
             set = set.or(set_name);
         }
         let Some((_, above)) = name.split_once('@').or_else(|| name.split_once('.')) else {
-            return Ok((is_verified, set));
+            return Ok(Sender { identity, set });
         };
         name = above;
     }

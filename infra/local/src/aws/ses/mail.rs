@@ -41,7 +41,8 @@ pub struct Recipient {
 }
 
 impl Recipient {
-    /// The state at `now_ms`: `accepted`, `delayed`, `delivered`, `bounced`, `suppressed`, `tls_failed` or `complained`.
+    /// The state at `now_ms`: `accepted`, `delayed`, `delivered`, `bounced`, `suppressed`, `tls_failed`, `rejected`
+    /// or `complained`.
     #[must_use]
     pub fn state(&self, now_ms: i64) -> &'static str {
         state(&self.events, now_ms)

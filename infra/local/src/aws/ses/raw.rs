@@ -82,6 +82,17 @@ impl<'a> Raw<'a> {
         Ok(raw)
     }
 
+    /// The header fields as given, names and values, folded lines made one.
+    pub(super) fn headers(&self) -> impl Iterator<Item = (String, String)> {
+        self.fields.iter().filter_map(|field| {
+            let field = String::from_utf8_lossy(field);
+            let (name, value) = field.split_once(':')?;
+            // Unfolding takes out the line ends alone (RFC 5322 section 2.2.3).
+            let value = value.replace(['\r', '\n'], "");
+            Some((name.trim_end().to_owned(), value.trim().to_owned()))
+        })
+    }
+
     /// The message as recipients get it: Message-ID and Date are SES's own (SES Developer Guide, "Amazon SES header
     /// fields"), and every other octet is as given.
     pub(super) fn with_id_and_date(&self, id: &str, at: Timestamp) -> Vec<u8> {

@@ -8,9 +8,11 @@ use serde_json::{Value, json};
 
 use super::behaviour::{self, Answer, BounceReason, EventType, TlsPolicy};
 use super::configuration_set::{self, Options, is_name_byte};
+use super::identity::Sender;
 use super::mail::Recipient;
 use super::raw::Raw;
-use super::{AwsError, Ses, bad_request, identity, only, suppression};
+use super::record::Origin;
+use super::{AwsError, Ses, account, bad_request, identity, only, publish, suppression};
 
 /// Recipients of one email, To, Cc and Bcc together (SESv2 API Reference, SendEmail).
 const MOST_RECIPIENTS: usize = 50;
@@ -32,7 +34,7 @@ struct Envelope {
 }
 
 impl Ses {
-    pub(super) fn send_email(&self, body: &Value) -> Result<Value, AwsError> {
+    pub(super) fn send_email(&self, caller: &str, body: &Value) -> Result<Value, AwsError> {
         let known = [
             "FromEmailAddress",
             "Destination",
@@ -58,15 +60,22 @@ impl Ses {
         let now_ms = now.as_millisecond();
         let id = message_id(now_ms)?;
         let (answer, set) = self.store.change(|tx| {
+            if !account::is_sending_enabled(tx)? {
+                return Err(AwsError::bad_request(
+                    "SendingPausedException",
+                    "Sending is disabled for the account.",
+                ));
+            }
             let mut unverified = Vec::new();
-            let mut default_set = None;
-            for sender in &envelope.senders {
-                let (may_send, set) = identity::may_send(tx, sender)?;
-                if !may_send {
-                    unverified.push(sender.as_str());
+            let (mut default_set, mut used) = (None, String::new());
+            for address in &envelope.senders {
+                let Sender { identity, set } = identity::sender(tx, address)?;
+                if identity.is_none() {
+                    unverified.push(address.as_str());
                 }
-                if *sender == envelope.from {
+                if *address == envelope.from {
                     default_set = set;
+                    used = identity.unwrap_or_default();
                 }
             }
             if !unverified.is_empty() {
@@ -118,8 +127,25 @@ impl Ses {
                     sent,
                 ),
             )?;
+            if let Some(set) = &set {
+                let origin = Origin {
+                    raw: &raw,
+                    data: &data,
+                    id: &id,
+                    at_ms: now_ms,
+                    from: &envelope.from,
+                    identity: &used,
+                    recipients: &envelope.recipients,
+                    set,
+                    tags: &tags,
+                    caller,
+                };
+                let expires_ms = now_ms.saturating_add(options.max_delivery_s.saturating_mul(1000));
+                publish::enqueue(tx, &origin, &recipients, expires_ms)?;
+            }
             Ok((answer, set))
         })?;
+        self.news.notify_one();
         // The address is no part of the line: what goes to a log may not hold one.
         tracing::debug!(message_id = %id, configuration_set = set.as_deref().unwrap_or("none"), "SES accepted an email");
         match answer {

@@ -1,8 +1,10 @@
 //! SES through its own requests.
 
 use super::*;
+use crate::aws::testing::ses;
 use base64::Engine as _;
 use http::Method;
+use serde_json::json;
 
 struct World {
     ses: Ses,
@@ -13,7 +15,7 @@ impl World {
     async fn new() -> Self {
         let clock = Clock::system();
         let world = Self {
-            ses: Ses::open(None, clock.clone()).unwrap(),
+            ses: ses(None, &clock),
             clock,
         };
         world
@@ -338,11 +340,7 @@ async fn what_is_not_here_says_so_by_name() {
     let world = World::new().await;
     for (method, path, name) in [
         (Method::POST, "outbound-bulk-emails", "SESv2 SendBulkEmail"),
-        (
-            Method::POST,
-            "configuration-sets/tls/event-destinations",
-            "SESv2 CreateConfigurationSetEventDestination",
-        ),
+        (Method::POST, "contact-lists", "SESv2 CreateContactList"),
         (Method::GET, "no/such/path", "SESv2 GET /v2/email/no/such/path"),
     ] {
         let error = world.call(method, path, json!({})).await.unwrap_err();
@@ -357,19 +355,20 @@ async fn the_mailbox_survives_a_restart() {
     std::fs::create_dir_all(&dir).unwrap();
     let path = dir.join("ses.sqlite");
     let clock = Clock::system();
-    let ses = Ses::open(Some(&path), clock.clone()).unwrap();
+    let first = ses(Some(&path), &clock);
     let identity = json!({"EmailIdentity": "care@clinic.test"});
-    ses.call(&Method::POST, "/v2/email/identities", identity).await.unwrap();
-    let mut body = email("pat@mail.test");
-    body.as_object_mut().unwrap().remove("ConfigurationSetName");
-    ses.call(&Method::POST, "/v2/email/outbound-emails", body)
+    first
+        .call(&Method::POST, "/v2/email/identities", identity)
         .await
         .unwrap();
-    drop(ses);
-    let messages = Ses::open(Some(&path), clock)
-        .unwrap()
-        .messages(&Filter::default())
+    let mut body = email("pat@mail.test");
+    body.as_object_mut().unwrap().remove("ConfigurationSetName");
+    first
+        .call(&Method::POST, "/v2/email/outbound-emails", body)
+        .await
         .unwrap();
+    drop(first);
+    let messages = ses(Some(&path), &clock).messages(&Filter::default()).unwrap();
     assert_eq!(
         (messages[0].id.as_str(), messages[0].tls_policy),
         ("msg_1", TlsPolicy::Optional)

@@ -8,11 +8,14 @@ use sealpost_core::random::Random;
 use serde_json::{Value, json as object};
 
 use super::Service;
+use super::form::{element, escape};
 use crate::aws::dynamodb;
 use crate::aws::error::AwsError;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+/// The namespace of SNS's answers.
+const SNS: &str = "http://sns.amazonaws.com/doc/2010-03-31/";
 /// SQS repeats an error's code of its older protocol here, which boto3 raises.
 const QUERY_ERROR: HeaderName = HeaderName::from_static("x-amzn-query-error");
 
@@ -26,6 +29,22 @@ pub(super) fn dynamodb(answer: dynamodb::Answer) -> Response<Bytes> {
     respond(answer.status, content_type(Service::Dynamodb), answer.body)
 }
 
+/// An answer in the query protocol: the XML of an operation's result, which is empty where it has none.
+pub(super) fn query(operation: &str, result: &str) -> Response<Bytes> {
+    let id = request_id();
+    let result = match result {
+        "" => String::new(),
+        result => format!("<{operation}Result>{result}</{operation}Result>"),
+    };
+    let body = format!(
+        "<{operation}Response xmlns=\"{SNS}\">{result}<ResponseMetadata><RequestId>{id}</RequestId></ResponseMetadata>\
+         </{operation}Response>"
+    );
+    let mut response = respond(StatusCode::OK, content_type(Service::Sns), body);
+    insert(&mut response, REQUEST_ID, &id);
+    response
+}
+
 /// A refusal as the service words it; without a service, in JSON.
 pub(super) fn error(service: Option<Service>, error: &AwsError) -> Response<Bytes> {
     let AwsError { status, code, message } = error;
@@ -35,6 +54,18 @@ pub(super) fn error(service: Option<Service>, error: &AwsError) -> Response<Byte
             let head = r#"<?xml version="1.0" encoding="UTF-8"?>"#;
             let body = format!("{head}<Error><Code>{code}</Code><Message>{message}</Message></Error>");
             respond(*status, "application/xml", body)
+        }
+        Some(service @ Service::Sns) => {
+            let side = if status.is_server_error() { "Receiver" } else { "Sender" };
+            let (code, message) = (element("Code", code), element("Message", message));
+            let id = request_id();
+            let body = format!(
+                "<ErrorResponse xmlns=\"{SNS}\"><Error><Type>{side}</Type>{code}{message}</Error>\
+                 <RequestId>{id}</RequestId></ErrorResponse>"
+            );
+            let mut response = respond(*status, content_type(service), body);
+            insert(&mut response, REQUEST_ID, &id);
+            response
         }
         Some(service @ Service::Dynamodb) => {
             let body = object!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{code}"), "message": message });
@@ -67,6 +98,7 @@ pub(crate) fn denied(service: Service, message: &str) -> AwsError {
     match service {
         Service::S3 => AwsError::new(StatusCode::FORBIDDEN, "AccessDenied", message),
         Service::Dynamodb | Service::Kms => AwsError::bad_request("AccessDeniedException", message),
+        Service::Sns => AwsError::new(StatusCode::FORBIDDEN, "AuthorizationError", message),
         Service::Sqs | Service::Ses => AwsError::new(StatusCode::FORBIDDEN, "AccessDeniedException", message),
     }
 }
@@ -100,6 +132,7 @@ const fn content_type(service: Service) -> &'static str {
         Service::Kms => "application/x-amz-json-1.1",
         Service::Ses => "application/json",
         Service::S3 => "application/xml",
+        Service::Sns => "text/xml",
     }
 }
 
@@ -152,8 +185,4 @@ pub(crate) fn request_id() -> String {
         part(16, 20),
         part(20, 32)
     )
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -1,8 +1,10 @@
 //! Which service and operation a request is for.
 
+use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST};
 use http::{Method, Request};
 
+use super::form;
 use crate::aws::error::AwsError;
 
 /// A service of the local AWS.
@@ -11,6 +13,7 @@ pub(crate) enum Service {
     Dynamodb,
     Kms,
     Sqs,
+    Sns,
     Ses,
     S3,
 }
@@ -22,6 +25,7 @@ impl Service {
             Self::Dynamodb => "dynamodb",
             Self::Kms => "kms",
             Self::Sqs => "sqs",
+            Self::Sns => "sns",
             Self::Ses => "ses",
             Self::S3 => "s3",
         }
@@ -40,6 +44,7 @@ pub(crate) struct Target {
 const SES: &[(Method, &str, &str)] = &[
     (Method::POST, "outbound-emails", "SendEmail"),
     (Method::GET, "account", "GetAccount"),
+    (Method::PUT, "account/sending", "PutAccountSendingAttributes"),
     (Method::GET, "identities/*", "GetEmailIdentity"),
     (Method::GET, "configuration-sets/*", "GetConfigurationSet"),
     (Method::PUT, "suppression/addresses", "PutSuppressedDestination"),
@@ -49,11 +54,11 @@ const SES: &[(Method, &str, &str)] = &[
 ];
 
 impl Target {
-    /// Reads it from the `x-amz-target` header, or else from the credential's scope and the path.
+    /// Reads it from the `x-amz-target` header, or else from the credential's scope and the path or the form in the body.
     ///
     /// # Errors
     /// NotImplemented, naming a service that is not there.
-    pub(crate) fn of<B>(request: &Request<B>) -> Result<Self, AwsError> {
+    pub(crate) fn of(request: &Request<Bytes>) -> Result<Self, AwsError> {
         if let Some(target) = text(request, "x-amz-target") {
             let (prefix, operation) = target.rsplit_once('.').unwrap_or((target, ""));
             let service = match prefix {
@@ -71,6 +76,7 @@ impl Target {
         let service = match scope(request).as_deref() {
             Some("s3") => Service::S3,
             Some("ses") => Service::Ses,
+            Some("sns") => Service::Sns,
             Some(other) => {
                 return Err(AwsError::not_implemented(&format!(
                     "service {other} with this protocol"
@@ -81,6 +87,7 @@ impl Target {
         };
         let operation = match service {
             Service::Ses => ses(request.method(), path),
+            Service::Sns => form::action(request.body()),
             _ => s3(request),
         };
         Ok(Self { service, operation })
@@ -246,12 +253,14 @@ fn decode(path: &str) -> String {
 mod tests {
     use super::*;
 
-    fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request<()> {
+    fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request<Bytes> {
         let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        request.body(()).unwrap()
+        request
+            .body(Bytes::from_static(b"Action=Publish&Version=2010-03-31"))
+            .unwrap()
     }
 
     #[test]
@@ -260,7 +269,7 @@ mod tests {
             format!("AWS4-HMAC-SHA256 Credential=AKID/20261124/us-east-1/{service}/aws4_request, SignedHeaders=host")
         };
         let ses = signed("ses");
-        let s3 = signed("s3");
+        let (s3, sns) = (signed("s3"), signed("sns"));
         type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], Service, &'a str);
         #[rustfmt::skip]
         let cases: &[Case<'_>] = &[
@@ -270,6 +279,7 @@ mod tests {
             ("POST", "http://x/v2/email/outbound-emails", &[("authorization", &ses)], Service::Ses, "SendEmail"),
             ("POST", "http://x/v2/email/outbound-emails", &[], Service::Ses, "SendEmail"),
             ("POST", "http://x/v2/email/outbound-bulk-emails", &[], Service::Ses, "POST /v2/email/outbound-bulk-emails"),
+            ("POST", "http://x/", &[("authorization", &sns)], Service::Sns, "Publish"),
             ("PUT", "http://x/b/k/l?x-id=PutObject", &[("authorization", &s3)], Service::S3, "PutObject"),
             ("PUT", "http://x/b/k?retention", &[], Service::S3, "PutObjectRetention"),
             ("GET", "http://x/b?list-type=2&prefix=a", &[], Service::S3, "ListObjectsV2"),

@@ -1,0 +1,337 @@
+//! What SES tells of an attempt, and what follows from all that was told.
+//!
+//! SES gives its events in any order, more than once, and a delivery followed by a bounce is normal. So a delivery keeps the
+//! set of what was observed, and its status is a function of that set: any order and any number of duplicates end the same.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{DeliveryRow, State, Status};
+use crate::event::EventType;
+
+/// What was seen of one attempt. The order has no meaning; it makes sets possible.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Observed {
+    /// What.
+    pub what: What,
+    /// Of which attempt.
+    pub attempt: u32,
+    /// When, as SES says, milliseconds since the epoch.
+    pub at_ms: i64,
+}
+
+/// What can be seen of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// SES accepted it. SES says so even where its suppression list then stops it.
+    Accepted,
+    /// The recipient's server did not take it yet.
+    Delayed,
+    /// The recipient's server took it.
+    Delivered,
+    /// Required TLS could not be had until SES gave up, or the server could not be reached in that time.
+    NotByTls,
+    /// It came back for a reason that may pass.
+    Returned,
+    /// The address is on a suppression list of SES.
+    Suppressed,
+    /// It came back for good.
+    Bounced,
+    /// SES refused it after accepting it, such as for malware.
+    Rejected,
+    /// The recipient called it unwanted.
+    Complained,
+    /// The recipient read it in the portal.
+    PickedUp,
+}
+
+impl What {
+    /// The observation as it stands in timelines and in the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            What::Accepted => "accepted",
+            What::Delayed => "delivery_delayed",
+            What::Delivered => "delivered",
+            What::NotByTls => "not_by_tls",
+            What::Returned | What::Bounced => "bounced",
+            What::Suppressed => "suppressed",
+            What::Rejected => "rejected",
+            What::Complained => "complained",
+            What::PickedUp => "picked_up",
+        }
+    }
+}
+
+/// How many observations of one delivery are kept. SES tries for 14 hours at most and tells of some delays in that time; the
+/// bound only keeps a row small whatever comes.
+const MOST: usize = 200;
+
+/// What one attempt has come to: the observation that says most. `None` where nothing was seen.
+fn outcome(observed: &BTreeSet<Observed>, attempt: u32) -> Option<What> {
+    let seen: BTreeSet<What> = observed
+        .iter()
+        .filter(|one| one.attempt == attempt)
+        .map(|one| one.what)
+        .collect();
+    let order = [
+        What::Complained,
+        What::PickedUp,
+        What::Rejected,
+        What::Bounced,
+        What::Suppressed,
+        What::Returned,
+    ];
+    if let Some(what) = order.into_iter().find(|what| seen.contains(what)) {
+        return Some(what);
+    }
+    match (seen.contains(&What::NotByTls), seen.contains(&What::Delivered)) {
+        // It was taken, and came back nevertheless: nothing to be sent another way.
+        (true, true) => Some(What::Returned),
+        (true, false) => Some(What::NotByTls),
+        (false, true) => Some(What::Delivered),
+        (false, false) if seen.contains(&What::Delayed) => Some(What::Delayed),
+        (false, false) => seen.contains(&What::Accepted).then_some(What::Accepted),
+    }
+}
+
+/// What the whole delivery has come to: a complaint or a reading whatever the attempt, then a delivery by any attempt, since
+/// two attempts may have gone out after a doubt, and else what the latest attempt came to.
+fn overall(observed: &BTreeSet<Observed>, latest: u32) -> Option<What> {
+    let attempts: BTreeSet<u32> = observed.iter().map(|one| one.attempt).collect();
+    let outcomes: Vec<What> = attempts
+        .into_iter()
+        .filter_map(|attempt| outcome(observed, attempt))
+        .collect();
+    [What::Complained, What::PickedUp, What::Delivered]
+        .into_iter()
+        .find(|what| outcomes.contains(what))
+        .or_else(|| outcome(observed, latest))
+}
+
+impl DeliveryRow {
+    /// The status that the observations give; `None` where they say nothing.
+    pub(super) fn observed_status(&self) -> Option<Status> {
+        overall(&self.observed, self.attempt).map(|what| match what {
+            What::Accepted => Status::Sent,
+            What::Delayed => Status::DeliveryDelayed,
+            What::Delivered => Status::Delivered,
+            What::NotByTls | What::Returned | What::Bounced => Status::Bounced,
+            What::Suppressed => Status::Suppressed,
+            What::Rejected => Status::Failed,
+            What::Complained => Status::Complained,
+            What::PickedUp => Status::PickedUp,
+        })
+    }
+
+    /// Whether SES has said all that matters of the latest attempt.
+    pub(super) fn is_observed_to_the_end(&self) -> bool {
+        !matches!(
+            overall(&self.observed, self.attempt),
+            None | Some(What::Accepted | What::Delayed)
+        )
+    }
+
+    /// Whether nobody knows what became of the latest attempt, so that an event may still say it.
+    fn is_open(&self) -> bool {
+        match self.state {
+            State::Submitting => true,
+            // A delivery that policy stopped is held for another reason than a doubt, and says so.
+            State::Held => self.ended_because.is_none(),
+            State::Ready | State::Claimed => self.attempt > 0,
+            _ => false,
+        }
+    }
+
+    /// The delivery after `seen`, and what customers are told; `None` where it was seen before.
+    pub(crate) fn observe(mut self, seen: &Observed, now_ms: i64) -> Option<(Self, Vec<EventType>)> {
+        if self.observed.len() >= MOST || !self.observed.insert(seen.clone()) {
+            return None;
+        }
+        let mut told = Vec::new();
+        let latest = outcome(&self.observed, self.attempt);
+        let may_reroute = !self.portal_only && (self.is_open() || self.state == State::Sent);
+        if latest == Some(What::NotByTls) && may_reroute {
+            if self.is_open() {
+                told.push(EventType::EmailSent);
+            }
+            self = self.moved(State::Ready, "rerouted", now_ms);
+            self.portal_only = true;
+            self.not_before_ms = now_ms;
+            self.n_claims = 0;
+            told.push(EventType::EmailRerouted);
+            return Some((self, told));
+        }
+        if self.is_open() && latest.is_some() && latest != Some(What::NotByTls) {
+            self = self.moved(State::Sent, "sent", now_ms);
+            told.push(EventType::EmailSent);
+        } else {
+            self.ver = self.ver.saturating_add(1);
+        }
+        match seen.what {
+            What::Accepted => {}
+            What::PickedUp => told.push(EventType::EmailPickedUp),
+            What::Delayed => told.push(EventType::EmailDeliveryDelayed),
+            What::Delivered => told.push(EventType::EmailDelivered),
+            What::NotByTls | What::Returned | What::Bounced => told.push(EventType::EmailBounced),
+            What::Suppressed => told.push(EventType::EmailSuppressed),
+            What::Rejected => told.push(EventType::EmailFailed),
+            What::Complained => told.push(EventType::EmailComplained),
+        }
+        Some((self, told))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{DeliveryId, EmailId};
+
+    fn row(state: State, attempt: u32) -> DeliveryRow {
+        let mut row = DeliveryRow::new(DeliveryId::from_bytes([1; 16]), EmailId::from_bytes([2; 16]), 0, 0);
+        row.state = state;
+        row.attempt = attempt;
+        row
+    }
+
+    fn seen(what: What, attempt: u32, at_ms: i64) -> Observed {
+        Observed { what, attempt, at_ms }
+    }
+
+    /// All orders of some events (Heap's algorithm).
+    fn orders(events: &[Observed]) -> Vec<Vec<Observed>> {
+        fn go(n: usize, events: &mut Vec<Observed>, out: &mut Vec<Vec<Observed>>) {
+            if n <= 1 {
+                out.push(events.clone());
+                return;
+            }
+            for i in 0..n {
+                go(n - 1, events, out);
+                let j = if n.is_multiple_of(2) { i } else { 0 };
+                events.swap(j, n - 1);
+            }
+        }
+        let mut out = Vec::new();
+        go(events.len(), &mut events.to_vec(), &mut out);
+        out
+    }
+
+    /// What must not depend on the order.
+    fn end(start: &DeliveryRow, events: &[Observed]) -> (State, bool, Status, bool, BTreeSet<Observed>) {
+        let mut row = start.clone();
+        for event in events {
+            if let Some((next, _)) = row.clone().observe(event, 1) {
+                row = next;
+            }
+        }
+        let status = row.status();
+        (row.state, row.portal_only, status, row.is_settled(), row.observed)
+    }
+
+    #[test]
+    fn any_order_of_seven_events_and_any_duplicate_give_one_state() {
+        let bounced = [
+            seen(What::Accepted, 1, 0),
+            seen(What::Delayed, 1, 1),
+            seen(What::Delayed, 1, 2),
+            seen(What::Delivered, 1, 3),
+            seen(What::Returned, 1, 4),
+            seen(What::Bounced, 1, 5),
+            seen(What::Complained, 1, 6),
+        ];
+        let after_fallback = [
+            seen(What::Accepted, 1, 0),
+            seen(What::Delayed, 1, 1),
+            seen(What::NotByTls, 1, 2),
+            seen(What::Accepted, 2, 3),
+            seen(What::Delayed, 2, 4),
+            seen(What::Delivered, 2, 5),
+            seen(What::PickedUp, 2, 6),
+        ];
+        let not_by_tls = [
+            seen(What::Accepted, 1, 0),
+            seen(What::Delayed, 1, 1),
+            seen(What::Delayed, 1, 2),
+            seen(What::Delayed, 1, 3),
+            seen(What::Delayed, 1, 4),
+            seen(What::Delayed, 1, 5),
+            seen(What::NotByTls, 1, 6),
+        ];
+        let resent = [
+            seen(What::Accepted, 1, 0),
+            seen(What::Delivered, 1, 1),
+            seen(What::Accepted, 2, 2),
+            seen(What::Delayed, 2, 3),
+            seen(What::Returned, 2, 4),
+            seen(What::Bounced, 2, 5),
+            seen(What::Suppressed, 2, 6),
+        ];
+        let mut fallen_back = row(State::Submitting, 2);
+        fallen_back.portal_only = true;
+        let cases = [
+            (row(State::Submitting, 1), &bounced, State::Sent, Status::Complained),
+            (row(State::Sent, 1), &bounced, State::Sent, Status::Complained),
+            (row(State::Held, 1), &bounced, State::Sent, Status::Complained),
+            (fallen_back, &after_fallback, State::Sent, Status::PickedUp),
+            (row(State::Submitting, 1), &not_by_tls, State::Ready, Status::Queued),
+            (row(State::Sent, 1), &not_by_tls, State::Ready, Status::Queued),
+            (row(State::Sent, 2), &resent, State::Sent, Status::Delivered),
+        ];
+        for (start, events, state, status) in cases {
+            let all = orders(events);
+            assert_eq!(all.len(), 5040);
+            let first = end(&start, events);
+            assert_eq!((first.0, first.2), (state, status));
+            for order in &all {
+                assert_eq!(end(&start, order), first, "{order:?}");
+            }
+            for again in events {
+                for order in all.iter().step_by(97) {
+                    let mut twice = order.clone();
+                    twice.push(again.clone());
+                    twice.insert(0, again.clone());
+                    assert_eq!(end(&start, &twice), first, "{twice:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_late_delivery_after_a_bounce_keeps_the_bounce() {
+        let (row, _) = row(State::Sent, 1).observe(&seen(What::Bounced, 1, 5), 6).unwrap();
+        assert_eq!(row.status(), Status::Bounced);
+        let (row, told) = row.observe(&seen(What::Delivered, 1, 4), 7).unwrap();
+        assert_eq!(row.status(), Status::Bounced);
+        assert_eq!(told, [EventType::EmailDelivered]);
+    }
+
+    #[test]
+    fn an_event_ends_a_doubt_before_a_second_copy_goes() {
+        for state in [State::Submitting, State::Held, State::Ready, State::Claimed] {
+            let start = row(state, 1);
+            let ver = start.ver;
+            let (row, told) = start.observe(&seen(What::Accepted, 1, 5), 6).unwrap();
+            assert_eq!(row.state, State::Sent, "{state:?}");
+            assert_eq!(told, [EventType::EmailSent]);
+            assert!(row.ver > ver, "a worker that was about to send is refused by its fence");
+        }
+        // Nothing was ever handed to SES, or policy stopped it: an event of another attempt changes no state.
+        let mut stopped = row(State::Held, 1);
+        stopped.ended_because = Some("blocked-no-tls".to_owned());
+        let (row, _) = stopped.observe(&seen(What::Accepted, 1, 5), 6).unwrap();
+        assert_eq!(row.state, State::Held);
+    }
+
+    #[test]
+    fn failed_tls_goes_to_the_portal_once() {
+        let (row, told) = row(State::Sent, 1).observe(&seen(What::NotByTls, 1, 5), 6).unwrap();
+        assert_eq!((row.state, row.portal_only), (State::Ready, true));
+        assert_eq!(told, [EventType::EmailRerouted]);
+        assert!(row.clone().observe(&seen(What::NotByTls, 1, 5), 7).is_none());
+        // A late word of the failed attempt does not stop the portal's notice.
+        let (row, _) = row.observe(&seen(What::Delayed, 1, 3), 8).unwrap();
+        assert_eq!(row.state, State::Ready);
+    }
+}
