@@ -22,6 +22,9 @@ class Unknown(Check):
     def test_sqs(self):
         self.names_itself("sqs", "list_message_move_tasks", SourceArn="arn:aws:sqs:us-east-1:000000000000:contract")
 
+    def test_sns(self):
+        self.names_itself("sns", "list_platform_applications")
+
     def test_sesv2(self):
         self.names_itself("sesv2", "create_contact_list", ContactListName="contract")
 

@@ -46,6 +46,21 @@ ROWS = {
     # SQS
     "sqs.a_deleted_message_does_not_come_again":
         differs("refuses the second deletion", "SQS API Reference, DeleteMessage"),
+    # SNS, and SES's events
+    "sns.a_paused_account_refuses_to_send":
+        differs("cannot pause an account", "SES API v2 Reference, PutAccountSendingAttributes; SendEmail (SendingPausedException)"),
+    "sns.a_queue_that_does_not_let_the_topic_send_gets_nothing":
+        differs("sends to a queue without a policy", "SNS Developer Guide, Subscribing an Amazon SQS queue to an Amazon SNS topic"),
+    "sns.a_topic_that_ses_may_not_use_is_refused":
+        differs("takes any topic", "SES Developer Guide, Set up an Amazon SNS event destination for event publishing"),
+    "sns.a_topic_with_other_attributes_is_another":
+        differs("answers the topic that is there", "SNS API Reference, CreateTopic (InvalidParameter)"),
+    "sns.bad_messages_are_refused":
+        differs("takes an empty message", "SNS API Reference, Publish"),
+    "sns.events_come_through_the_topic":
+        differs("publishes no events", "SES Developer Guide, Contents of event data that Amazon SES publishes to Amazon SNS"),
+    "sns.what_a_queue_does_not_take_goes_to_the_dead_letters":
+        differs("has no dead letters of subscriptions", "SNS Developer Guide, Amazon SNS dead-letter queues"),
     # SESv2
     "sesv2.50_recipients_and_no_more":
         differs("takes any number of recipients", "SES API v2 Reference, SendEmail"),
@@ -76,11 +91,13 @@ ROWS = {
     "unknown.s3": BY_NAME,
     "unknown.kms": BY_NAME,
     "unknown.sqs": BY_NAME,
+    "unknown.sns": BY_NAME,
     "unknown.sesv2": BY_NAME,
     "unknown.ses_templates_and_simple_content": BY_NAME,
     "unknown.ses_parameters": BY_NAME,
     # The clock
     "clock.object_lock_lets_go_when_its_date_has_passed": NO_CLOCK,
+    "clock.events_come_when_their_time_has_come": NO_CLOCK,
     "clock.a_hidden_message_comes_again": NO_CLOCK,
     "clock.a_key_is_gone_after_its_waiting_time": NO_CLOCK,
 }

@@ -23,11 +23,12 @@ import check_dynamodb
 import check_kms
 import check_s3
 import check_sesv2
+import check_sns
 import check_sqs
 import check_unknown
 
 # The clock comes last: presigned addresses and signatures are made with this machine's time.
-MODULES = [check_dynamodb, check_s3, check_kms, check_sqs, check_sesv2, check_unknown, check_clock]
+MODULES = [check_dynamodb, check_s3, check_kms, check_sqs, check_sns, check_sesv2, check_unknown, check_clock]
 
 
 class Result(unittest.TestResult):
@@ -102,7 +103,7 @@ def main():
     parser.add_argument("--endpoint", required=True, help="where AWS's APIs listen")
     parser.add_argument("--clock", help="where POST /clock listens")
     parser.add_argument("--foreign", metavar="NAME", help="the endpoint is this emulator, not ours")
-    parser.add_argument("--only", metavar="SERVICE", help="dynamodb, s3, kms, sqs, sesv2, unknown or clock")
+    parser.add_argument("--only", metavar="SERVICE", help="dynamodb, s3, kms, sqs, sns, sesv2, unknown or clock")
     arguments = parser.parse_args()
     if arguments.foreign and arguments.foreign != differences.FOREIGN:
         parser.error(f"the table of differences is for {differences.FOREIGN}")

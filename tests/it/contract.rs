@@ -28,7 +28,7 @@ async fn the_local_aws_keeps_the_contract() {
     let running = Running::start().await;
     let mut command = contract(&format!("http://{}", running.system.aws_endpoint.unwrap()));
     command.arg("--clock").arg(format!("http://{}", running.system.mailbox));
-    suite(&mut command, 50).await;
+    suite(&mut command, 120).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,7 +56,7 @@ async fn a_foreign_emulator_differs_only_where_it_is_written_down() {
     };
     tokio::time::timeout(START, listens).await.expect("ministack listens");
     let mut command = contract(&format!("http://127.0.0.1:{port}"));
-    suite(command.args(["--foreign", "ministack"]), 30).await;
+    suite(command.args(["--foreign", "ministack"]), 80).await;
     emulator.kill().await.unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
 }

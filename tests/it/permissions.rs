@@ -37,6 +37,7 @@ async fn every_role_allows_what_its_function_does_and_nothing_else() {
     deliveries(&running).await;
     a_lost_ticket(&running).await;
     a_refusal_by_ses(&running).await;
+    a_lost_answer(&running).await;
     portal(&running).await;
     // The keys of a new month are made by whoever needs them first.
     running.system.advance(Duration::from_secs(40 * 86_400)).unwrap();
@@ -112,6 +113,7 @@ async fn administration(running: &Running) {
     expect(Method::PUT, domain, Some(json!({ "tls": "fails" })), 200).await;
     expect(Method::GET, domain, None, 200).await;
     expect(Method::DELETE, domain, None, 200).await;
+    assert_eq!(expect(Method::GET, "/usage", None, 200).await["object"], "usage");
 }
 
 /// Every route of suppressions, and a delivery that one stops.
@@ -216,6 +218,21 @@ async fn a_refusal_by_ses(running: &Running) {
         running.system.advance(Duration::from_secs(60)).unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    assert_eq!(running.settled(&id).await["recipients"][0]["status"], "delivered");
+}
+
+/// SES's answer is lost, and its event settles the doubt.
+async fn a_lost_answer(running: &Running) {
+    running.control("/events", &json!({ "withhold": true })).await;
+    let id = running.send(&email("lois@lost-reply.test")).await;
+    for _ in 0..200 {
+        let events = running.get(&format!("/emails/{id}")).await.1["recipients"][0]["events"].to_string();
+        if events.contains("unanswered") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    running.control("/events", &json!({ "withhold": false })).await;
     assert_eq!(running.settled(&id).await["recipients"][0]["status"], "delivered");
 }
 

@@ -194,7 +194,98 @@ fn a_queue_consumer_reports_partial_failures_and_has_a_dead_letter_queue_and_ala
             .any(|alarm| alarm.metric == "Errors" && alarm.watched.contains(&function.name));
         assert!(errors, "{}: alarm", function.logical);
     }
-    assert_eq!(n_consumers, 1);
+    assert_eq!(n_consumers, 2);
+}
+
+#[test]
+fn what_a_topic_sends_is_kept_until_somebody_takes_it() {
+    let template = template();
+    let watches = |queue: &Queue, metric: &str| {
+        let mut alarms = template.alarms.iter();
+        alarms.any(|alarm| alarm.metric == metric && alarm.watched.contains(&queue.name))
+    };
+    assert!(!template.subscriptions.is_empty());
+    for subscription in &template.subscriptions {
+        let logical = &subscription.logical;
+        let taken = queue(&template, &subscription.endpoint);
+        let lost = queue(&template, subscription.dead_letter.as_deref().unwrap());
+        let (failed, n_receives) = taken.redrive.as_ref().unwrap();
+        assert!(*n_receives >= 5, "{logical}: maxReceiveCount");
+        for dead in [lost, queue(&template, failed)] {
+            assert!(
+                dead.redrive.is_none() && dead.retention_s > taken.retention_s,
+                "{}",
+                dead.logical
+            );
+            assert!(
+                watches(dead, "ApproximateNumberOfMessagesVisible"),
+                "{}: alarm",
+                dead.logical
+            );
+        }
+        assert!(
+            watches(taken, "ApproximateAgeOfOldestMessage"),
+            "{}: alarm",
+            taken.logical
+        );
+        // Events name addresses and subjects.
+        let topic = template
+            .topics
+            .iter()
+            .find(|topic| topic.arn == subscription.topic)
+            .unwrap();
+        let keys = [&topic.kms_key, &taken.kms_key, &lost.kms_key];
+        assert!(
+            keys.iter()
+                .all(|key| key.as_deref() == Some(template.keys[0].arn.as_str())),
+            "{logical}: key"
+        );
+    }
+    // Every event of both sets, so that no delivery stays in doubt for want of one.
+    for set in &template.configuration_sets {
+        let destinations = template
+            .event_destinations
+            .iter()
+            .filter(|one| one.set == set.name && one.is_enabled);
+        let types: BTreeSet<&str> = destinations
+            .flat_map(|one| &one.event_types)
+            .map(String::as_str)
+            .collect();
+        for needed in [
+            "SEND",
+            "REJECT",
+            "BOUNCE",
+            "COMPLAINT",
+            "DELIVERY",
+            "DELIVERY_DELAY",
+            "RENDERING_FAILURE",
+        ] {
+            assert!(types.contains(needed), "{}: {needed}", set.logical);
+        }
+    }
+}
+
+#[test]
+fn every_queue_is_reached_by_tls_only() {
+    let template = template();
+    for queue in &template.queues {
+        let of = |policy: &&sealpost_local::template::Policy| {
+            policy
+                .of
+                .iter()
+                .any(|url| url.rsplit('/').next() == Some(queue.name.as_str()))
+        };
+        let policies = template.queue_policies.iter().filter(of);
+        let statements = policies.flat_map(|policy| policy.document["Statement"].as_array().unwrap());
+        let denies = statements.filter(|statement| statement["Effect"] == "Deny" && statement["Principal"] == "*");
+        let by_tls = serde_json::json!({"Bool": {"aws:SecureTransport": "false"}});
+        let is_denied = |statement: &serde_json::Value| {
+            statement["Condition"] == by_tls
+                && statement["Action"] == "sqs:*"
+                && statement["Resource"] == queue.arn.as_str()
+        };
+        assert!(denies.into_iter().any(is_denied), "{}", queue.logical);
+    }
 }
 
 #[test]

@@ -44,7 +44,7 @@ struct Event {
     mail: Mail,
     bounce: Option<Bounce>,
     delivery: Option<At>,
-    complaint: Option<At>,
+    complaint: Option<Complaint>,
     #[serde(rename = "deliveryDelay")]
     delay: Option<At>,
 }
@@ -65,6 +65,14 @@ struct At {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
+struct Complaint {
+    #[serde(default)]
+    complaint_sub_type: Option<String>,
+    timestamp: Timestamp,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Bounce {
     bounce_type: String,
     bounce_sub_type: String,
@@ -74,6 +82,9 @@ struct Bounce {
 /// What SES publishes to a topic once, when it becomes an event destination (SES Developer Guide, "Set up an Amazon SNS event
 /// destination for event publishing").
 const VALIDATED: &str = "Successfully validated SNS topic for Amazon SES event publishing.";
+
+/// How SES says that the account's own suppression list stopped a mail.
+const ON_ACCOUNT_LIST: &str = "OnAccountSuppressionList";
 
 /// Reads one message.
 #[must_use]
@@ -115,7 +126,13 @@ fn what(event: &Event, is_tls: bool) -> Option<(What, Timestamp)> {
         "Reject" | "Rendering Failure" => Some((What::Rejected, event.mail.timestamp)),
         "Delivery" => Some((What::Delivered, event.delivery.as_ref()?.timestamp)),
         "DeliveryDelay" => Some((What::Delayed, event.delay.as_ref()?.timestamp)),
-        "Complaint" => Some((What::Complained, event.complaint.as_ref()?.timestamp)),
+        "Complaint" => {
+            let complaint = event.complaint.as_ref()?;
+            // An earlier complaint put the address on the account's list: nobody complained now, and nothing was delivered.
+            let is_listed = complaint.complaint_sub_type.as_deref() == Some(ON_ACCOUNT_LIST);
+            let what = if is_listed { What::Suppressed } else { What::Complained };
+            Some((what, complaint.timestamp))
+        }
         "Bounce" => {
             let bounce = event.bounce.as_ref()?;
             Some((
@@ -132,7 +149,7 @@ fn what(event: &Event, is_tls: bool) -> Option<(What, Timestamp)> {
 /// TLS. The notice of the portal that follows is the safe mistake.
 fn bounced(kind: &str, sub: &str, is_tls: bool) -> What {
     match (kind, sub) {
-        ("Permanent", "Suppressed" | "OnAccountSuppressionList") => What::Suppressed,
+        ("Permanent", "Suppressed" | ON_ACCOUNT_LIST) => What::Suppressed,
         ("Permanent", _) => What::Bounced,
         (_, "General" | "Undetermined") if is_tls => What::NotByTls,
         _ => What::Returned,
@@ -174,6 +191,14 @@ mod tests {
             (event("Delivery", "tls", &at("delivery")), What::Delivered),
             (event("DeliveryDelay", "tls", &at("deliveryDelay")), What::Delayed),
             (event("Complaint", "tls", &at("complaint")), What::Complained),
+            (
+                event(
+                    "Complaint",
+                    "tls",
+                    r#","complaint":{"complaintSubType":"OnAccountSuppressionList","timestamp":"2026-11-24T10:00:01.000Z"}"#,
+                ),
+                What::Suppressed,
+            ),
             (
                 event("Reject", "tls", r#","reject":{"reason":"Bad content"}"#),
                 What::Rejected,

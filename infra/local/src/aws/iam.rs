@@ -2,7 +2,8 @@
 //!
 //! Only what the template needs is understood: Allow, Action, Resource, and conditions on tags, on the KMS encryption
 //! context and on DynamoDB's leading keys. Anything else does not load, since a statement that is half understood would
-//! allow more here than on AWS, or less. A role remembers which of its grants were ever needed.
+//! allow more here than on AWS, or less. A role remembers which of its grants were ever needed. Services that use a queue or
+//! a topic are held to its own policy (`iam/resource.rs`).
 
 mod need;
 mod resource;

@@ -2,8 +2,8 @@
 //!
 //! A message that is received and not deleted comes back after its visibility timeout, goes to the dead-letter queue when it was
 //! received too often, and is dropped when its retention is over; all by the system's clock. `duplicate_next` delivers
-//! a message twice, as SQS may at any time. FIFO queues and fair queues are not implemented. A queue's policy and encryption
-//! settings are recorded; the key named there is asked for of the caller's role.
+//! a message twice, as SQS may at any time. FIFO queues and fair queues are not implemented. A queue's policy is held against
+//! topics that send to it; of its encryption settings, the key is asked for of the caller's role.
 
 mod attributes;
 mod batch;

@@ -377,7 +377,9 @@ fn happening(event: &Event, now_ms: i64) -> Happening {
         (EventType::Delivery, _) => "Delivered",
         (EventType::DeliveryDelay, _) => "Delayed, SES keeps trying",
         (EventType::Bounce, Some(BounceReason::TlsRequired)) => "Given up: the server offers no TLS",
-        (EventType::Bounce, Some(BounceReason::Suppressed)) => "Stopped: the address is suppressed",
+        (EventType::Bounce | EventType::Complaint, Some(BounceReason::Suppressed)) => {
+            "Stopped: the address is suppressed"
+        }
         (EventType::Bounce, _) => "Bounced: no such mailbox",
         (EventType::Reject, _) => "Stopped by SES: it found malware",
         (EventType::Complaint, _) => "Complaint by the recipient",

@@ -230,3 +230,32 @@ async fn other_hosts_and_other_sites_are_refused() {
         assert_eq!(headers["x-content-type-options"], "nosniff", "{path}");
     }
 }
+
+#[tokio::test]
+async fn events_are_disturbed_on_demand() {
+    let world = World::new().await;
+    let post = |body: &'static str| world.ask(http::Request::post("/events"), body);
+    for (body, expected) in [
+        (
+            r#"{"withhold":true}"#,
+            json!({"withhold": true, "duplicate": false, "reverse": false, "waiting": 0}),
+        ),
+        (
+            r#"{"duplicate":true,"withhold":false}"#,
+            json!({"withhold": false, "duplicate": true, "reverse": false, "waiting": 0}),
+        ),
+        (
+            "{}",
+            json!({"withhold": false, "duplicate": true, "reverse": false, "waiting": 0}),
+        ),
+    ] {
+        let (status, _, answer) = post(body).await;
+        assert_eq!(
+            (status, serde_json::from_str(&answer).unwrap()),
+            (StatusCode::OK, expected)
+        );
+    }
+    for body in ["", r#"{"withhold":1}"#, r#"{"hold":true}"#] {
+        assert_eq!(post(body).await.0, StatusCode::BAD_REQUEST);
+    }
+}

@@ -82,6 +82,41 @@ fn buckets_tables_and_queues_are_read() {
 }
 
 #[test]
+fn what_becomes_of_mails_goes_from_both_sets_into_one_queue() {
+    let template = parsed();
+    let topic = "arn:aws:sns:us-east-1:000000000000:sealpost-SesEventsTopic";
+    let sets: Vec<_> = template
+        .event_destinations
+        .iter()
+        .map(|one| (one.set.as_str(), one.topic.as_str()))
+        .collect();
+    assert_eq!(sets, [("sealpost-tls", topic), ("sealpost-sealed", topic)]);
+    let types = [
+        "SEND",
+        "REJECT",
+        "BOUNCE",
+        "COMPLAINT",
+        "DELIVERY",
+        "DELIVERY_DELAY",
+        "RENDERING_FAILURE",
+    ];
+    assert!(
+        template
+            .event_destinations
+            .iter()
+            .all(|one| one.is_enabled && one.event_types == types)
+    );
+    // The alarms' topic has a subscription as well, by mail, which the local run passes over.
+    assert_eq!((template.topics.len(), template.subscriptions.len()), (2, 1));
+    let subscription = &template.subscriptions[0];
+    let queue = |name: &str| format!("arn:aws:sqs:us-east-1:000000000000:sealpost-{name}");
+    assert_eq!(subscription.topic, topic);
+    assert_eq!(subscription.endpoint, queue("SesEventsQueue"));
+    assert_eq!(subscription.dead_letter, Some(queue("SesEventsDeadLetterQueue")));
+    assert!(subscription.is_raw);
+}
+
+#[test]
 fn tenants_are_made_with_the_accounts_credentials_only() {
     let template = parsed();
     let signed = template
@@ -131,6 +166,31 @@ fn mistakes_show() {
             "Queue: !GetAtt OutboundQueue.Arn",
             "Queue: !GetAtt MailTable.Arn",
             "is no queue",
+        ),
+        (
+            "Endpoint: !GetAtt SesEventsQueue.Arn",
+            "Endpoint: !GetAtt MailTable.Arn",
+            "is no queue",
+        ),
+        (
+            "[send, reject, bounce,",
+            "[sent, reject, bounce,",
+            "there is no event type sent",
+        ),
+        (
+            "SnsDestination: { TopicARN: !Ref SesEventsTopic }",
+            "SnsDestination: { TopicARN: !GetAtt SesEventsQueue.Arn }",
+            "is no topic",
+        ),
+        (
+            "[ses.amazonaws.com, sns.amazonaws.com]",
+            "[sns.amazonaws.com]",
+            "TlsEventDestination: the key's policy does not allow ses.amazonaws.com kms:GenerateDataKey",
+        ),
+        (
+            "[ses.amazonaws.com, sns.amazonaws.com]",
+            "[ses.amazonaws.com]",
+            "SesEventsSubscription: the key's policy does not allow sns.amazonaws.com kms:GenerateDataKey",
         ),
         ("\nOutputs:\n", "\nOutput:\n", "unknown section Output"),
         ("Path: \"/emails/batch\"", "Path: \"/emails\"", "POST /emails twice"),

@@ -65,9 +65,17 @@ pub struct Event {
     pub kind: EventType,
     /// When, in milliseconds since the Unix epoch.
     pub at_ms: i64,
-    /// Why, for a bounce and for the delay that leads to one.
+    /// Why, for a bounce, for the delay that leads to one, and for a complaint that suppression stands for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<BounceReason>,
+}
+
+/// Why an address is on the account's suppression list, which says what SES tells of an email to it: a bounce or a
+/// complaint, both with the subtype OnAccountSuppressionList (SES Developer Guide, "Complaint subtypes").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listed {
+    Bounced,
+    Complained,
 }
 
 /// How SES answers the call itself.
@@ -98,7 +106,7 @@ pub(super) fn answer(recipients: &[String]) -> Answer {
 /// Everything that will happen to the copy for `recipient`, oldest first.
 pub(super) fn events(
     recipient: &str,
-    is_suppressed: bool,
+    suppressed: Option<Listed>,
     policy: TlsPolicy,
     max_delivery_s: i64,
     now_ms: i64,
@@ -113,9 +121,19 @@ pub(super) fn events(
         ..event(EventType::Bounce, after_ms)
     };
     let mut events = vec![event(EventType::Send, 0)];
-    if is_suppressed {
-        events.push(bounce(BounceReason::Suppressed, 0));
-        return events;
+    match suppressed {
+        None => {}
+        Some(Listed::Bounced) => {
+            events.push(bounce(BounceReason::Suppressed, 0));
+            return events;
+        }
+        Some(Listed::Complained) => {
+            events.push(Event {
+                reason: Some(BounceReason::Suppressed),
+                ..event(EventType::Complaint, 0)
+            });
+            return events;
+        }
     }
     // The simulator takes labels: bounce+anything@ behaves as bounce@.
     let local = recipient
@@ -159,7 +177,7 @@ pub(super) fn state(events: &[Event], now_ms: i64) -> &'static str {
     let past = events.iter().filter(|event| event.at_ms <= now_ms);
     past.fold("accepted", |state, event| match (event.kind, event.reason) {
         (EventType::Bounce, Some(BounceReason::TlsRequired)) => "tls_failed",
-        (EventType::Bounce, Some(BounceReason::Suppressed)) => "suppressed",
+        (EventType::Bounce | EventType::Complaint, Some(BounceReason::Suppressed)) => "suppressed",
         (EventType::Bounce, _) => "bounced",
         (EventType::Delivery, _) => "delivered",
         (EventType::DeliveryDelay, _) => "delayed",
@@ -206,7 +224,7 @@ mod tests {
             ("pat@lost-reply.test", TlsPolicy::Require, 0, "delivered"),
         ];
         for (recipient, policy, after_s, expected) in cases {
-            let events = events(recipient, false, policy, 300, 1_000);
+            let events = events(recipient, None, policy, 300, 1_000);
             assert_eq!(
                 state(&events, 1_000 + after_s * 1000),
                 expected,
@@ -214,8 +232,13 @@ mod tests {
             );
             assert_eq!(events[0].kind, EventType::Send);
         }
-        let suppressed = events("pat@anywhere.test", true, TlsPolicy::Require, 300, 0);
-        assert_eq!(state(&suppressed, 0), "suppressed");
+        for (listed, kind) in [
+            (Listed::Bounced, EventType::Bounce),
+            (Listed::Complained, EventType::Complaint),
+        ] {
+            let suppressed = events("pat@anywhere.test", Some(listed), TlsPolicy::Require, 300, 0);
+            assert_eq!((state(&suppressed, 0), suppressed[1].kind), ("suppressed", kind));
+        }
     }
 
     #[test]

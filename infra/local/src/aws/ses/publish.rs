@@ -246,3 +246,6 @@ impl Ses {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -127,7 +127,7 @@ fn delay(happening: &Happening<'_>) -> Value {
         Some(BounceReason::TlsRequired) => (
             "TransientCommunicationFailure",
             "4.7.0",
-            "smtp; 451 4.7.0 TLS is required and was not offered by the recipient's mail server",
+            "smtp; 451 4.7.0 TLS was required but not offered by the recipient's mail server",
         ),
         _ => (
             "RecipientServerError",
@@ -151,8 +151,8 @@ fn bounce(happening: &Happening<'_>) -> Value {
             // SES words a bounce so when its time is over, with the last answer in brackets.
             let minutes = happening.expires_ms.saturating_sub(happening.at_ms) / 60_000;
             let code = format!(
-                "smtp; 550 4.4.7 Message expired: unable to deliver in {minutes} minutes.<451 4.7.0 TLS is required and \
-                 was not offered by the recipient's mail server>"
+                "smtp; 550 4.4.7 Message expired: unable to deliver in {minutes} minutes.<451 4.7.0 TLS was required but \
+                 not offered by the recipient's mail server>"
             );
             ("Transient", "General", "4.4.7", code, MTA)
         }
@@ -194,6 +194,15 @@ fn bounce(happening: &Happening<'_>) -> Value {
 }
 
 fn complaint(happening: &Happening<'_>) -> Value {
+    if happening.event.reason == Some(BounceReason::Suppressed) {
+        // Nobody complained again, so there is no report.
+        return json!({
+            "complainedRecipients": [{"emailAddress": happening.recipient}],
+            "timestamp": time(happening.event.at_ms),
+            "feedbackId": feedback_id(happening),
+            "complaintSubType": "OnAccountSuppressionList",
+        });
+    }
     json!({
         "complainedRecipients": [{"emailAddress": happening.recipient}],
         "timestamp": time(happening.event.at_ms),
@@ -292,3 +301,6 @@ fn time(at_ms: i64) -> String {
     let at = Timestamp::from_millisecond(at_ms).unwrap_or(Timestamp::MAX);
     at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
+
+#[cfg(test)]
+mod tests;

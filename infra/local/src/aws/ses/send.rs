@@ -168,21 +168,15 @@ fn settle(
 ) -> Result<Vec<Recipient>, AwsError> {
     let mut settled = Vec::with_capacity(recipients.len());
     for address in recipients {
-        let is_suppressed = suppression::stops(tx, address, &options.suppressed_reasons, now_ms)?;
-        let events = behaviour::events(
-            address,
-            is_suppressed,
-            options.tls_policy,
-            options.max_delivery_s,
-            now_ms,
-        );
+        let suppressed = suppression::stops(tx, address, &options.suppressed_reasons, now_ms)?;
+        let events = behaviour::events(address, suppressed, options.tls_policy, options.max_delivery_s, now_ms);
         if behaviour::domain(address) != "simulator.amazonses.com" {
             for event in &events {
                 match (event.kind, event.reason) {
                     (EventType::Bounce, Some(BounceReason::NoSuchMailbox)) => {
                         suppression::learn(tx, address, "BOUNCE", event.at_ms)?;
                     }
-                    (EventType::Complaint, _) => suppression::learn(tx, address, "COMPLAINT", event.at_ms)?,
+                    (EventType::Complaint, None) => suppression::learn(tx, address, "COMPLAINT", event.at_ms)?,
                     _ => {}
                 }
             }

@@ -3,6 +3,7 @@
 use rusqlite::OptionalExtension;
 use serde_json::{Value, json};
 
+use super::behaviour::Listed;
 use super::{AwsError, Ses, bad_request, listed, not_found, only, page, text};
 
 impl Ses {
@@ -97,18 +98,22 @@ impl Ses {
     }
 }
 
-/// Whether the list stops email to `address` at `now_ms`, for a set that applies it for `reasons`.
+/// Why the list stops email to `address` at `now_ms`, for a set that applies it for `reasons`; `None` where it does not.
 pub(super) fn stops(
     tx: &rusqlite::Transaction<'_>,
     address: &str,
     reasons: &[String],
     now_ms: i64,
-) -> Result<bool, AwsError> {
+) -> Result<Option<Listed>, AwsError> {
     let sql = "SELECT reason FROM suppression WHERE address = ?1 AND since_ms <= ?2";
     let row = tx.query_row(sql, (address.to_ascii_lowercase(), now_ms), |row| {
         row.get::<_, String>(0)
     });
-    Ok(row.optional()?.is_some_and(|reason| reasons.contains(&reason)))
+    let reason = row.optional()?.filter(|reason| reasons.contains(reason));
+    Ok(reason.map(|reason| match reason.as_str() {
+        "COMPLAINT" => Listed::Complained,
+        _ => Listed::Bounced,
+    }))
 }
 
 /// Puts `address` on the list from `since_ms` on, as SES does after a hard bounce or a complaint; an earlier entry stays.
