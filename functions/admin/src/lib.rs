@@ -92,7 +92,7 @@ pub fn router(app: Arc<App>) -> Router {
         create_api_key, list_api_keys, revoke_api_key, pin_key, list_keys, remove_key, read_policy, replace_policy,
         read_domain, record_domain, forget_domain, suppressions::add_suppression, suppressions::list_suppressions,
         suppressions::get_suppression, suppressions::remove_suppression, suppressions::add_suppressions,
-        suppressions::remove_suppressions, suppressions::check_suppressions, suppressions::export_suppressions,
+        suppressions::remove_suppressions, suppressions::check_suppressions, suppressions::export::export_suppressions,
         suppressions::import_suppressions,
         streams::list_streams, streams::resume_stream, usage::read_usage,
         create_tenant
