@@ -8,7 +8,7 @@ use crate::send::read_key;
 use crate::system::Running;
 
 /// Each sample, with the status and the name of the error that it gets.
-const EXPECTED: [(&str, u64, &str); 8] = [
+const EXPECTED: [(&str, u64, &str); 10] = [
     ("openapi", 200, ""),
     ("policy", 200, ""),
     ("api-key", 201, ""),
@@ -17,6 +17,8 @@ const EXPECTED: [(&str, u64, &str); 8] = [
     ("api-key-wrong-scope", 403, "restricted_api_key"),
     ("revoke-unknown", 404, "not_found"),
     ("recipient-key-malformed", 422, "validation_error"),
+    ("suppression", 201, ""),
+    ("suppression-malformed", 422, "validation_error"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@
 mod admin;
 mod contract;
 mod encrypt;
+mod guard;
 mod interop;
 mod interop_envelope;
 mod kill;
@@ -25,6 +26,7 @@ mod refusals;
 mod schedule;
 mod sdk;
 mod send;
+mod suppression;
 mod system;
 mod template;
 mod tools;

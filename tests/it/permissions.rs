@@ -33,14 +33,17 @@ async fn every_role_allows_what_its_function_does_and_nothing_else() {
     tenants(&running).await;
     administration(&running).await;
     sending(&running).await;
+    suppressions(&running).await;
     deliveries(&running).await;
     schedules(&running).await;
     a_lost_ticket(&running).await;
     a_refusal_by_ses(&running).await;
     a_lost_answer(&running).await;
+    bounces(&running).await;
     portal(&running).await;
     // The keys of a new month are made by whoever needs them first.
     running.system.advance(Duration::from_secs(40 * 86_400)).unwrap();
+    bounces(&running).await;
     deliveries(&running).await;
     portal(&running).await;
     administration(&running).await;
@@ -114,6 +117,37 @@ async fn administration(running: &Running) {
     expect(Method::GET, domain, None, 200).await;
     expect(Method::DELETE, domain, None, 200).await;
     assert_eq!(expect(Method::GET, "/usage", None, 200).await["object"], "usage");
+}
+
+/// Every route of suppressions, and a delivery that one stops.
+async fn suppressions(running: &Running) {
+    let expect = async |method: Method, path: &str, body: Option<Value>, expected: u16| {
+        let body = body.map(|body| body.to_string().into_bytes());
+        let (status, answer) = running.call(method, path, body, &[]).await;
+        assert_eq!(status, expected, "{path}: {answer}");
+        answer
+    };
+    let address = "stopped@patient.test";
+    expect(Method::POST, "/suppressions", Some(json!({ "email": address })), 201).await;
+    expect(Method::GET, "/suppressions", None, 200).await;
+    expect(Method::GET, "/suppressions/export", None, 200).await;
+    expect(Method::GET, &format!("/suppressions/{address}"), None, 200).await;
+    let emails = json!({ "emails": [address, "another@patient.test"] });
+    expect(Method::POST, "/suppressions/check", Some(emails.clone()), 200).await;
+    expect(Method::POST, "/suppressions/batch/add", Some(emails.clone()), 200).await;
+    let row = json!({ "rows": [{ "email": address, "reason": "unsubscribe" }] });
+    expect(Method::POST, "/suppressions/import", Some(row), 200).await;
+    let id = running.send(&email(address)).await;
+    assert_eq!(running.settled(&id).await["recipients"][0]["status"], "suppressed");
+    expect(Method::GET, "/streams", None, 200).await;
+    expect(Method::POST, "/streams/marketing/resume", None, 409).await;
+    let mut marketing = email("offers@patient.test");
+    marketing["purpose"] = json!("marketing");
+    let id = running.send(&marketing).await;
+    assert_eq!(running.settled(&id).await["recipients"][0]["status"], "delivered");
+    expect(Method::POST, "/suppressions/batch/remove", Some(emails), 200).await;
+    expect(Method::POST, "/suppressions", Some(json!({ "email": address })), 201).await;
+    expect(Method::DELETE, &format!("/suppressions/{address}"), None, 200).await;
 }
 
 /// Every route of `send`.
@@ -229,6 +263,27 @@ async fn a_lost_answer(running: &Running) {
     }
     running.control("/events", &json!({ "withhold": false })).await;
     assert_eq!(running.settled(&id).await["recipients"][0]["status"], "delivered");
+}
+
+/// Addresses that take no mail, or whose owner wants none, are suppressed, also where an earlier suppression was lifted.
+async fn bounces(running: &Running) {
+    let n = running.system.clock().now_ms();
+    let (bounce, complaint) = (format!("ben{n}@bounce.test"), format!("cora{n}@complaint.test"));
+    for (address, status) in [(&bounce, "bounced"), (&complaint, "complained")] {
+        let id = running.send(&email(address)).await;
+        running.settled(&id).await;
+        if status == "complained" {
+            let manual = json!({ "email": address, "scope": "marketing" });
+            let (code, answer) = running.post("/suppressions", &manual).await;
+            assert_eq!(code, 201, "{answer}");
+            let path = format!("/suppressions/{address}");
+            assert_eq!(running.call(Method::DELETE, &path, None, &[]).await.0, 200);
+        }
+        running.system.advance(Duration::from_secs(120)).unwrap();
+        running.until(&id, |now| now == status).await;
+    }
+    let again = running.settled(&running.send(&email(&bounce)).await).await;
+    assert_eq!(again["recipients"][0]["status"], "suppressed", "{again}");
 }
 
 /// Every route of `portal`, as a patient goes through them.

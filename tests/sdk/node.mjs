@@ -209,6 +209,62 @@ await check("one bad email refuses the batch and sends none of it", async () => 
   await refused(resend.batch.send(batch), "validation_error", 422);
   assert.deepEqual(await data(resend.emails.list({ limit: 1 })), before);
 });
+await check("an address is suppressed, found by id and by address, and freed again", async () => {
+  const added = await data(resend.suppressions.add({ email: "Node-Gone@patient.test" }));
+  assert.equal(added.object, "suppression");
+  for (const which of [added.id, "node-gone@patient.test"]) {
+    const read = await data(resend.suppressions.get(which));
+    assert.equal(read.object, "suppression");
+    assert.equal(read.id, added.id);
+    assert.equal(read.email, "Node-Gone@patient.test");
+    assert.deepEqual([read.origin, read.source_id], ["manual", null]);
+    assert.ok(!Number.isNaN(Date.parse(read.created_at)));
+  }
+  assert.equal((await data(resend.suppressions.add({ email: "node-gone@patient.test" }))).id, added.id);
+  const { id } = await data(resend.emails.send(email({ to: "node-gone@patient.test" })));
+  let last;
+  for (let n = 0; n < 200 && last !== "suppressed"; n += 1) {
+    last = (await data(resend.emails.get(id))).last_event;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  assert.equal(last, "suppressed");
+  sent.push(id);
+  const removed = await data(resend.suppressions.remove("node-gone@patient.test"));
+  assert.deepEqual(removed, { object: "suppression", id: added.id, deleted: true });
+});
+await check("an address that is not suppressed is not found", async () => {
+  await refused(resend.suppressions.get("node-gone@patient.test"), "not_found", 404);
+  await refused(resend.suppressions.remove("node-gone@patient.test"), "not_found", 404);
+});
+const gone = [1, 2, 3, 4].map((n) => `node-gone-${n}@patient.test`);
+let ids = [];
+await check("a batch is suppressed, an address that stands twice once", async () => {
+  const added = await data(resend.suppressions.batch.add({ emails: [...gone, gone[0].toUpperCase()] }));
+  ids = added.data.map((one) => one.id);
+  assert.equal(new Set(ids).size, 4);
+  assert.ok(added.data.every((one) => one.object === "suppression"));
+});
+await check("pages show each suppression exactly once, newest first, by origin as well", async () => {
+  const seen = [];
+  for (let more = true, after; more; after = seen.at(-1).id) {
+    const page = await data(resend.suppressions.list({ limit: 3, origin: "manual", ...(after ? { after } : {}) }));
+    assert.equal(page.object, "list");
+    seen.push(...page.data);
+    more = page.has_more;
+    assert.ok(seen.length < 100, "the pages do not end");
+  }
+  assert.deepEqual(seen.map((one) => one.email).toSorted(), gone);
+  assert.deepEqual(seen.map((one) => one.id), ids.toSorted().toReversed());
+  assert.deepEqual((await data(resend.suppressions.list({ origin: "bounce" }))).data, []);
+});
+await check("a batch is freed by address and by id", async () => {
+  const byAddress = await data(resend.suppressions.batch.remove({ emails: gone.slice(0, 2) }));
+  assert.equal(byAddress.data.length, 2);
+  const left = ids.filter((id) => !byAddress.data.some((one) => one.id === id));
+  const byId = await data(resend.suppressions.batch.remove({ ids: left }));
+  assert.deepEqual(byId.data, left.map((id) => ({ object: "suppression", id, deleted: true })));
+  assert.deepEqual((await data(resend.suppressions.list())).data, []);
+});
 await check("a key that is not valid is an invalid key", () =>
   refused(new Resend("re_not_a_key", { baseUrl }).emails.send(email()), "invalid_api_key", 403));
 await check("an id that is not known is not found", () =>

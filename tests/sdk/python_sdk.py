@@ -182,6 +182,51 @@ class Sdk(unittest.TestCase):
             exceptions.ResendError, 404, "not_found", resend.Emails.get, "em_00000000000000000000000000"
         )
 
+    def test_5_an_address_is_suppressed_found_and_freed(self):
+        added = resend.Suppressions.add({"email": "python-gone@patient.test"})
+        self.assertEqual(added["object"], "suppression")
+        for which in [added["id"], "python-gone@patient.test"]:
+            read = resend.Suppressions.get(which)
+            found = (read["object"], read["id"], read["email"], read["origin"], read["source_id"])
+            self.assertEqual(found, ("suppression", added["id"], "python-gone@patient.test", "manual", None))
+            self.assertIsNotNone(datetime.datetime.fromisoformat(read["created_at"]).tzinfo)
+        self.assertEqual(resend.Suppressions.add({"email": "python-gone@patient.test"})["id"], added["id"])
+        removed = resend.Suppressions.remove(added["id"])
+        self.assertEqual((removed["object"], removed["id"], removed["deleted"]), ("suppression", added["id"], True))
+        self.refused(
+            exceptions.ResendError, 404, "not_found", resend.Suppressions.get, "python-gone@patient.test"
+        )
+
+    def test_5_an_address_that_is_none_is_not_suppressed(self):
+        self.refused(exceptions.ValidationError, 422, "validation_error", resend.Suppressions.add, {"email": "nobody"})
+
+    def test_5_suppressions_come_and_go_in_batches(self):
+        emails = [f"python-gone-{n}@patient.test" for n in range(4)]
+        added = resend.Suppressions.Batch.add({"emails": emails + emails[:1]})["data"]
+        self.assertEqual(len({one["id"] for one in added}), 4)
+        removed = resend.Suppressions.Batch.remove({"emails": emails[:2]})["data"]
+        removed += resend.Suppressions.Batch.remove({"ids": [one["id"] for one in added[2:]]})["data"]
+        self.assertEqual({one["id"] for one in removed}, {one["id"] for one in added})
+        self.assertTrue(all(one["deleted"] for one in removed))
+
+    def test_5_pages_show_each_suppression_exactly_once(self):
+        emails = [f"python-page-{n}@patient.test" for n in range(5)]
+        resend.Suppressions.Batch.add({"emails": emails})
+        self.addCleanup(resend.Suppressions.Batch.remove, {"emails": emails})
+        seen, after = [], {}
+        while True:
+            page = resend.Suppressions.list({"limit": 2, "origin": "manual", **after})
+            self.assertEqual(page["object"], "list")
+            seen.extend(page["data"])
+            if not page["has_more"]:
+                break
+            self.assertEqual(len(page["data"]), 2)
+            after = {"after": seen[-1]["id"]}
+        self.assertEqual(sorted(one["email"] for one in seen), emails)
+        self.assertEqual([one["id"] for one in seen], sorted((one["id"] for one in seen), reverse=True))
+        newer = resend.Suppressions.list({"limit": 1, "before": seen[1]["id"]})
+        self.assertEqual([one["id"] for one in newer["data"]], [seen[0]["id"]])
+
     def test_5_a_key_that_is_not_valid_is_an_invalid_key(self):
         good = resend.api_key
         self.addCleanup(setattr, resend, "api_key", good)

@@ -1,4 +1,7 @@
-//! Everything a customer manages: API keys, recipients' keys, domains, the policy; and the first tenant.
+//! Everything a customer manages: API keys, recipients' keys, domains, suppressions, the policy; and the first tenant.
+
+mod streams;
+mod suppressions;
 
 mod usage;
 
@@ -27,7 +30,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToSchema};
 
 /// Every route of this function, as `template.yaml` has them.
-pub const ROUTES: [(&str, &str); 14] = [
+pub const ROUTES: [(&str, &str); 25] = [
     ("GET", "/openapi.json"),
     ("POST", "/api-keys"),
     ("GET", "/api-keys"),
@@ -40,6 +43,17 @@ pub const ROUTES: [(&str, &str); 14] = [
     ("GET", "/recipient-domains/{domain}"),
     ("PUT", "/recipient-domains/{domain}"),
     ("DELETE", "/recipient-domains/{domain}"),
+    ("POST", "/suppressions"),
+    ("GET", "/suppressions"),
+    ("GET", "/suppressions/{id}"),
+    ("DELETE", "/suppressions/{id}"),
+    ("POST", "/suppressions/batch/add"),
+    ("POST", "/suppressions/batch/remove"),
+    ("POST", "/suppressions/check"),
+    ("GET", "/suppressions/export"),
+    ("POST", "/suppressions/import"),
+    ("GET", "/streams"),
+    ("POST", "/streams/{stream}/resume"),
     ("GET", "/usage"),
     ("POST", "/tenants"),
 ];
@@ -57,6 +71,8 @@ pub fn router(app: Arc<App>) -> Router {
             "/recipient-domains/{domain}",
             get(read_domain).put(record_domain).delete(forget_domain),
         )
+        .merge(suppressions::routes())
+        .merge(streams::routes())
         .route("/usage", get(usage::read_usage))
         .route("/tenants", post(create_tenant))
         .with_state(app);
@@ -74,13 +90,20 @@ pub fn router(app: Arc<App>) -> Router {
     ),
     paths(
         create_api_key, list_api_keys, revoke_api_key, pin_key, list_keys, remove_key, read_policy, replace_policy,
-        read_domain, record_domain, forget_domain, usage::read_usage, create_tenant
+        read_domain, record_domain, forget_domain, suppressions::add_suppression, suppressions::list_suppressions,
+        suppressions::get_suppression, suppressions::remove_suppression, suppressions::add_suppressions,
+        suppressions::remove_suppressions, suppressions::check_suppressions, suppressions::export::export_suppressions,
+        suppressions::import_suppressions,
+        streams::list_streams, streams::resume_stream, usage::read_usage,
+        create_tenant
     ),
     components(schemas(Problem)),
     modifiers(&ApiKeyScheme),
     tags(
         (name = "api keys", description = "Keys with scopes"),
         (name = "recipients", description = "What is known of recipients and their domains"),
+        (name = "suppressions", description = "Who gets no more mail"),
+        (name = "streams", description = "How marketing and care do, and what guards them"),
         (name = "policies", description = "The tenant's policy"),
         (name = "usage", description = "What is counted"),
         (name = "tenants", description = "For the operator of the deployment")

@@ -41,11 +41,17 @@ pub enum Scope {
     /// Create, list and revoke API keys.
     #[serde(rename = "api_keys:write")]
     ApiKeysWrite,
+    /// Read who is suppressed, and how the streams do.
+    #[serde(rename = "suppressions:read")]
+    SuppressionsRead,
+    /// Suppress addresses, take suppressions back, resume a stream.
+    #[serde(rename = "suppressions:write")]
+    SuppressionsWrite,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Scope; 7] = [
+    pub const ALL: [Scope; 9] = [
         Scope::EmailsSend,
         Scope::EmailsRead,
         Scope::RecipientsRead,
@@ -53,6 +59,8 @@ impl Scope {
         Scope::PoliciesRead,
         Scope::PoliciesWrite,
         Scope::ApiKeysWrite,
+        Scope::SuppressionsRead,
+        Scope::SuppressionsWrite,
     ];
 
     /// The scope as it stands in requests and errors.
@@ -66,6 +74,8 @@ impl Scope {
             Scope::PoliciesRead => "policies:read",
             Scope::PoliciesWrite => "policies:write",
             Scope::ApiKeysWrite => "api_keys:write",
+            Scope::SuppressionsRead => "suppressions:read",
+            Scope::SuppressionsWrite => "suppressions:write",
         }
     }
 

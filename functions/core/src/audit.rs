@@ -67,6 +67,14 @@ pub enum Action {
     PickupLocked,
     /// A portal message was opened with a right code.
     PickupOpened,
+    /// An address was suppressed, or a suppression became stricter.
+    SuppressionAdded,
+    /// A suppression was taken back.
+    SuppressionRemoved,
+    /// The verdict on a stream changed.
+    StreamGuarded,
+    /// A paused stream was resumed.
+    StreamResumed,
 }
 
 impl Action {
@@ -99,6 +107,10 @@ impl Action {
             Action::PickupCodeRefused => "pickup.code_refused",
             Action::PickupLocked => "pickup.locked",
             Action::PickupOpened => "pickup.opened",
+            Action::SuppressionAdded => "suppression.added",
+            Action::SuppressionRemoved => "suppression.removed",
+            Action::StreamGuarded => "stream.guarded",
+            Action::StreamResumed => "stream.resumed",
         }
     }
 }

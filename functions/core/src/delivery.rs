@@ -7,7 +7,7 @@
 //!            |            |          `-> Ready for the portal (required TLS failed)
 //!            |            |-> Ready (refused for now)   |-> Failed (refused for good)
 //!            |            `-> in doubt after its deadline -> Held | Ready once more | Ready for the portal
-//!            `-> Blocked | Failed | Expired
+//!            `-> Blocked | Suppressed | Failed | Expired
 //! ```
 //! `Submitting` is written before SES is called and is never acted on by a worker that finds it: SES has no idempotency
 //! token, so whoever repeats a call whose answer was lost sends a second mail. SES's own events move it, and after its
@@ -50,6 +50,8 @@ pub enum State {
     Sent,
     /// Policy refuses to send it.
     Blocked,
+    /// The address is suppressed for mail of its purpose.
+    Suppressed,
     /// It will never be sent.
     Failed,
     /// Its deadline passed before it could be sent.
@@ -275,6 +277,7 @@ impl DeliveryRow {
             State::Held => Status::Held,
             State::Sent => self.observed_status().unwrap_or(Status::Sent),
             State::Blocked => Status::Blocked,
+            State::Suppressed => Status::Suppressed,
             State::Failed => Status::Failed,
             // It was given up for want of news; news that came after all is the truth.
             State::Expired if self.is_observed_to_the_end() => self.observed_status().unwrap_or(Status::Expired),
@@ -301,7 +304,7 @@ impl DeliveryRow {
         match self.state {
             State::Scheduled | State::Ready | State::Claimed | State::Submitting => false,
             State::Sent => self.is_observed_to_the_end(),
-            State::Held | State::Blocked | State::Failed | State::Expired | State::Canceled => true,
+            State::Held | State::Blocked | State::Suppressed | State::Failed | State::Expired | State::Canceled => true,
         }
     }
 

@@ -161,6 +161,11 @@ id!(
     EventId,
     "evt_"
 );
+id!(
+    /// That an address gets no mail, or none of some sort.
+    SuppressionId,
+    "sup_"
+);
 
 #[cfg(test)]
 mod tests {

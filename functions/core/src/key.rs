@@ -23,7 +23,12 @@
 //! | what happened on a day, oldest first | Mail | `<tenant>#EVENTS#<day>` | `<event>` |
 //! | how often an answer of SES was in doubt on a day | Mail | `<tenant>#USAGE#<day>` | `DOUBTS` |
 //! | events that still have to be told | Mail | `<tenant>#EVENTDUE#<shard>` | `<event>` |
+//! | how a stream does | Mail | `<tenant>#STREAM#<stream>` | `STREAM` |
+//! | what a stream did in an hour, and which email | Mail | `<tenant>#STREAM#<stream>#<shard>` | `HOUR#…`, `CAUSE#…` |
+//! | that something was counted | Mail | `<tenant>#COUNTED#<delivery>` | `<what>` |
 //! | a recipient's keys and version | People | `<tenant>#RECIPIENT#<hash>` | `FACTS`, `KEY#<kind>` |
+//! | a recipient's suppressions | People | `<tenant>#RECIPIENT#<hash>` | `SUPPRESSION#<scope>` |
+//! | a tenant's suppressions, oldest first | People | `<tenant>#SUPPRESSIONS#<shard>` | `<suppression>` |
 //! | what is known of a mail domain | People | `<tenant>#DOMAIN#<domain>` | `TLS` |
 //! | a record: its key and object | Records | `<tenant>#RECORD#<record>` | `RECORD` |
 //! | audit entries without a place in the log | Log | `<tenant>#PENDING#<shard>` | `<entry>` |
@@ -32,7 +37,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::config::Config;
-use crate::id::{ApiKeyId, AuditId, BatchId, DeliveryId, EmailId, EventId, PickupId, RecordId, TenantId};
+use crate::id::{
+    ApiKeyId, AuditId, BatchId, DeliveryId, EmailId, EventId, PickupId, RecordId, SuppressionId, TenantId,
+};
 use crate::rate::Lane;
 
 /// How many partitions a tenant's outbox and pending audit entries are spread over; a partition takes 1,000 writes a
@@ -82,6 +89,8 @@ pub enum Purpose {
     Portal,
     /// Hashes addresses for look-ups.
     Index,
+    /// Seals addresses in lists of people.
+    People,
 }
 
 impl Purpose {
@@ -92,6 +101,7 @@ impl Purpose {
             Purpose::Archive => "archive",
             Purpose::Portal => "portal",
             Purpose::Index => "index",
+            Purpose::People => "people",
         }
     }
 }
@@ -139,10 +149,22 @@ pub enum Key<'a> {
     EventDue(&'a TenantId, &'a EventId),
     /// A day's counts of doubts; the day as `2026-11-24`.
     Doubts(&'a TenantId, &'a str),
+    /// How a stream does.
+    Stream(&'a TenantId, &'a str),
+    /// What a stream did in an hour, in one of its shards; generation, hour in milliseconds, what chooses the shard.
+    StreamHour(&'a TenantId, &'a str, u64, i64, &'a DeliveryId),
+    /// What an email did in an hour; generation, hour in milliseconds.
+    StreamCause(&'a TenantId, &'a str, u64, i64, &'a EmailId),
+    /// That something of a delivery was counted.
+    Counted(&'a TenantId, &'a DeliveryId, &'a str),
     /// The version of all that is known of a recipient.
     Facts(&'a TenantId, &'a RecipientHash),
     /// A recipient's certificate of one kind.
     RecipientKey(&'a TenantId, &'a RecipientHash, &'a str),
+    /// A recipient's suppression of one scope.
+    Suppression(&'a TenantId, &'a RecipientHash, &'a str),
+    /// A suppression in the tenant's list.
+    ListedSuppression(&'a TenantId, &'a SuppressionId),
     /// What is known of a mail domain's TLS.
     Domain(&'a TenantId, &'a str),
     /// A record.
@@ -173,8 +195,16 @@ impl Key<'_> {
             | Key::PickupSession(..)
             | Key::Event(..)
             | Key::EventDue(..)
+            | Key::Stream(..)
+            | Key::StreamHour(..)
+            | Key::StreamCause(..)
+            | Key::Counted(..)
             | Key::Doubts(..) => Table::Mail,
-            Key::Facts(..) | Key::RecipientKey(..) | Key::Domain(..) => Table::People,
+            Key::Facts(..)
+            | Key::RecipientKey(..)
+            | Key::Suppression(..)
+            | Key::ListedSuppression(..)
+            | Key::Domain(..) => Table::People,
             Key::Record(..) => Table::Records,
             Key::Pending(..) => Table::Log,
         }
@@ -211,11 +241,25 @@ impl Key<'_> {
             Key::Event(tenant, event) => (events_partition(tenant, &day(event.made_at())), event.to_string()),
             Key::EventDue(tenant, event) => (event_due_partition(tenant, shard(event.as_str())), event.to_string()),
             Key::Doubts(tenant, day) => (format!("{tenant}#USAGE#{day}"), "DOUBTS".to_owned()),
+            Key::Stream(tenant, stream) => (format!("{tenant}#STREAM#{stream}"), "STREAM".to_owned()),
+            Key::StreamHour(tenant, stream, generation, hour, delivery) => (
+                stream_partition(tenant, stream, shard(delivery.as_str())),
+                format!("HOUR#{generation}#{hour}"),
+            ),
+            Key::StreamCause(tenant, stream, generation, hour, email) => (
+                stream_partition(tenant, stream, shard(email.as_str())),
+                format!("CAUSE#{generation}#{hour}#{email}"),
+            ),
+            Key::Counted(tenant, delivery, what) => (format!("{tenant}#COUNTED#{delivery}"), (*what).to_owned()),
             Key::Facts(tenant, recipient) => (recipient_partition(tenant, recipient), "FACTS".to_owned()),
             Key::RecipientKey(tenant, recipient, kind) => (
                 recipient_partition(tenant, recipient),
                 format!("{RECIPIENT_KEYS}{kind}"),
             ),
+            Key::Suppression(tenant, recipient, scope) => {
+                (recipient_partition(tenant, recipient), format!("SUPPRESSION#{scope}"))
+            }
+            Key::ListedSuppression(tenant, id) => (suppressions_partition(tenant, shard(id.as_str())), id.to_string()),
             Key::Domain(tenant, domain) => (format!("{tenant}#DOMAIN#{domain}"), "TLS".to_owned()),
             Key::Record(tenant, record) => (format!("{tenant}#RECORD#{record}"), "RECORD".to_owned()),
             Key::Pending(tenant, entry) => (format!("{tenant}#PENDING#{}", shard(entry.as_str())), entry.to_string()),
@@ -278,6 +322,18 @@ pub fn event_due_partition(tenant: &TenantId, shard: u8) -> String {
 #[must_use]
 pub fn recipient_partition(tenant: &TenantId, recipient: &RecipientHash) -> String {
     format!("{tenant}#RECIPIENT#{}", recipient.0)
+}
+
+/// Partition of one shard of what a stream did.
+#[must_use]
+pub fn stream_partition(tenant: &TenantId, stream: &str, shard: u8) -> String {
+    format!("{tenant}#STREAM#{stream}#{shard}")
+}
+
+/// Partition of one shard of the list of suppressions.
+#[must_use]
+pub fn suppressions_partition(tenant: &TenantId, shard: u8) -> String {
+    format!("{tenant}#SUPPRESSIONS#{shard}")
 }
 
 fn pickup_partition(tenant: &TenantId, pickup: &PickupId) -> String {
@@ -348,6 +404,7 @@ mod tests {
         let entry = AuditId::from_bytes([7; 16]);
         let api_key = ApiKeyId::from_bytes([8; 16]);
         let event = EventId::from_bytes([9; 16]);
+        let suppression = SuppressionId::from_bytes([10; 16]);
         let keys = [
             Key::Registered(&tenant),
             Key::Tenant(&tenant),
@@ -369,8 +426,14 @@ mod tests {
             Key::Event(&tenant, &event),
             Key::EventDue(&tenant, &event),
             Key::Doubts(&tenant, "2026-11-24"),
+            Key::Stream(&tenant, "marketing"),
+            Key::StreamHour(&tenant, "marketing", 0, 3_600_000, &delivery),
+            Key::StreamCause(&tenant, "marketing", 0, 3_600_000, &email),
+            Key::Counted(&tenant, &delivery, "sent"),
             Key::Facts(&tenant, &recipient),
             Key::RecipientKey(&tenant, &recipient, "openpgp"),
+            Key::Suppression(&tenant, &recipient, "marketing"),
+            Key::ListedSuppression(&tenant, &suppression),
             Key::Domain(&tenant, "clinic.test"),
             Key::Record(&tenant, &record),
             Key::Pending(&tenant, &entry),
@@ -408,8 +471,14 @@ mod tests {
         Mail ten_01040g2081040g2081040g2081#EVENTS#2284-10-22 | evt_09144gj289144gj289144gj289
         Mail ten_01040g2081040g2081040g2081#EVENTDUE#1 | evt_09144gj289144gj289144gj289
         Mail ten_01040g2081040g2081040g2081#USAGE#2026-11-24 | DOUBTS
+        Mail ten_01040g2081040g2081040g2081#STREAM#marketing | STREAM
+        Mail ten_01040g2081040g2081040g2081#STREAM#marketing#0 | HOUR#0#3600000
+        Mail ten_01040g2081040g2081040g2081#STREAM#marketing#2 | CAUSE#0#3600000#em_02081040g2081040g2081040g2
+        Mail ten_01040g2081040g2081040g2081#COUNTED#dlv_040g2081040g2081040g208104 | sent
         People ten_01040g2081040g2081040g2081#RECIPIENT#c0ffee | FACTS
         People ten_01040g2081040g2081040g2081#RECIPIENT#c0ffee | KEY#openpgp
+        People ten_01040g2081040g2081040g2081#RECIPIENT#c0ffee | SUPPRESSION#marketing
+        People ten_01040g2081040g2081040g2081#SUPPRESSIONS#1 | sup_0a1850m2ga1850m2ga1850m2ga
         People ten_01040g2081040g2081040g2081#DOMAIN#clinic.test | TLS
         Records ten_01040g2081040g2081040g2081#RECORD#rec_030c1g60r30c1g60r30c1g60r3 | RECORD
         Log ten_01040g2081040g2081040g2081#PENDING#3 | aud_070w3ge1r70w3ge1r70w3ge1r7

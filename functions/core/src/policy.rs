@@ -417,6 +417,10 @@ pub struct Policy {
     /// The purpose of a message that names none.
     #[serde(default)]
     pub default_purpose: Purpose,
+    /// Whether a complaint stops mail of the patient's care as well as marketing. It does not by default: what somebody calls
+    /// unwanted is seldom their appointment.
+    #[serde(default)]
+    pub complaint_stops_care: bool,
     /// How long a portal message can be opened, days, 1 to 365.
     #[serde(default = "default_expiry_days")]
     pub portal_expiry_days: u32,
@@ -445,6 +449,7 @@ impl Policy {
             on_doubt: OnDoubt::default(),
             on_doubt_sensitive: OnDoubt::default(),
             default_purpose: Purpose::default(),
+            complaint_stops_care: false,
             portal_expiry_days: default_expiry_days(),
             retention_days: default_retention_days(),
         }

@@ -1,7 +1,8 @@
-//! What is known of a recipient: pinned certificates, and the TLS of the mail domain.
+//! What is known of a recipient: pinned certificates, suppressions, and the TLS of the mail domain.
 //!
 //! All of a recipient's facts share one version; whoever changes one bumps it in the same transaction, and a submission
-//! requires the version that its plan was made with. So a key that is removed between plan and submission is not used.
+//! requires the version that its plan was made with. So a key that is removed between plan and submission is not used, and
+//! a suppression that comes in between stops the mail.
 
 pub mod domain;
 pub mod key;
@@ -11,11 +12,12 @@ use sealpost_codec::{openpgp, smime};
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
-use crate::aws::table::{Expression, absent, number};
+use crate::aws::table::{Expression, Transaction, absent, number};
 use crate::error::Result;
 use crate::id::TenantId;
-use crate::key::Key;
-use crate::policy::{KeyFact, Recipient};
+use crate::key::{Key, RecipientHash};
+use crate::policy::{KeyFact, Policy, Purpose, Recipient};
+use crate::suppression::{self, SuppressionRow};
 
 use key::{Kind, RecipientKeyRow};
 
@@ -30,18 +32,44 @@ pub(crate) struct Known {
     pub(crate) facts: Recipient,
     pub(crate) openpgp: Option<openpgp::Certificate>,
     pub(crate) smime: Option<smime::Certificate>,
+    suppressions: Vec<SuppressionRow>,
     version: Option<u64>,
 }
 
 impl Known {
     /// The condition under which the plan that rests on these facts may be carried out.
     pub(crate) fn unchanged(&self) -> Expression {
-        match self.version {
-            None => absent(),
-            Some(version) => {
-                Expression::new("version = :v").with(":v", number(i64::try_from(version).unwrap_or(i64::MAX)))
-            }
-        }
+        is_at(self.version)
+    }
+
+    /// The suppression that stops mail of this purpose, if there is one.
+    pub(crate) fn suppressed(&self, purpose: Purpose, policy: &Policy) -> Option<&SuppressionRow> {
+        self.suppressions.iter().find(|row| row.covers(purpose, policy))
+    }
+}
+
+/// Holds while the facts are at this version.
+fn is_at(version: Option<u64>) -> Expression {
+    match version {
+        None => absent(),
+        Some(version) => Expression::new("version = :v").with(":v", number(i64::try_from(version).unwrap_or(i64::MAX))),
+    }
+}
+
+/// The version of a recipient's facts; `None` for one of whom nothing was ever recorded. Whoever changes a fact reads this
+/// first, then the fact, and commits with [`Transaction::next_facts`].
+pub(crate) async fn version(app: &App, tenant: &TenantId, hash: &RecipientHash) -> Result<Option<u64>> {
+    let row = app.get::<FactsRow>(&Key::Facts(tenant, hash)).await?;
+    Ok(row.map(|row| row.version))
+}
+
+impl Transaction<'_> {
+    /// Makes the version that follows `seen`, and refuses the transaction where that is not the one in force any more.
+    pub(crate) fn next_facts(self, tenant: &TenantId, hash: &RecipientHash, seen: Option<u64>) -> Self {
+        let next = FactsRow {
+            version: seen.unwrap_or_default().saturating_add(1),
+        };
+        self.put("facts", &Key::Facts(tenant, hash), &next, Some(is_at(seen)))
     }
 }
 
@@ -49,20 +77,19 @@ impl Known {
 pub(crate) async fn known(app: &App, tenant: &TenantId, address: &Address) -> Result<Known> {
     let hash = app.recipient_hash(tenant, address).await?;
     // The version is read first: a change after it makes the submission refuse.
-    let version = app
-        .get::<FactsRow>(&Key::Facts(tenant, &hash))
-        .await?
-        .map(|row| row.version);
+    let version = version(app, tenant, &hash).await?;
     let now_s = app.clock.now_ms().div_euclid(1000);
     let mut known = Known {
         facts: Recipient::unknown(domain::fact(app, tenant, address.domain()).await?),
         openpgp: None,
         smime: None,
+        suppressions: Vec::new(),
         version,
     };
     if version.is_none() {
         return Ok(known);
     }
+    known.suppressions = suppression::live(app, tenant, &hash).await?;
     if let Some(row) = app
         .get::<RecipientKeyRow>(&Key::RecipientKey(tenant, &hash, Kind::OpenPgp.as_str()))
         .await?

@@ -139,6 +139,8 @@ pub(crate) struct PlanView {
     level: Option<Level>,
     /// Whether policy would refuse to send it.
     blocked: bool,
+    /// Whether a suppression of the address would stop it.
+    suppressed: bool,
     rule: &'static str,
     reason: &'static str,
     rejected: Vec<Rejected>,
@@ -239,6 +241,7 @@ impl Plans {
                 method: Some(plan.method),
                 level: Some(plan.level),
                 blocked: false,
+                suppressed: planned.is_suppressed,
                 rule: plan.rule,
                 reason: plan.reason,
                 rejected: plan.rejected,
@@ -248,6 +251,7 @@ impl Plans {
                 method: None,
                 level: None,
                 blocked: true,
+                suppressed: planned.is_suppressed,
                 rule: blocked.rule,
                 reason: blocked.reason,
                 rejected: blocked.rejected,

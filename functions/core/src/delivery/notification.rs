@@ -228,8 +228,10 @@ mod tests {
                 event(
                     "Bounce",
                     "tls",
-                    &bounce("Transient", "General")
-                        .replace("[]", r#"[{"diagnosticCode":"smtp; 550 4.4.7 expired <TLS is required>"}]"#),
+                    &bounce("Transient", "General").replace(
+                        "[]",
+                        r#"[{"diagnosticCode":"smtp; 550 4.4.7 expired <TLS is required>"}]"#,
+                    ),
                 ),
                 What::NotByTls,
             ),

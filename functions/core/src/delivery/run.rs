@@ -1,5 +1,7 @@
 //! A worker's way with one delivery: claim, plan, seal, fence, submit, settle.
 
+mod stop;
+
 use std::collections::BTreeMap;
 
 use jiff::{Timestamp, ToSpan};
@@ -15,6 +17,7 @@ use crate::aws::table::{Expression, Outcome, Transaction, number};
 use crate::email::{EmailRow, Head, MESSAGE, read, schedule};
 use crate::error::{Error, Kind, Result};
 use crate::event::EventType;
+use crate::guard;
 use crate::id::TenantId;
 use crate::key::{Key, Object};
 use crate::policy::{self, Plan, Policy, Stop, Verdict};
@@ -29,7 +32,7 @@ pub(super) const LEASE_MS: i64 = 90_000;
 pub(super) const SUBMIT_MS: i64 = 10 * 60_000;
 /// How long a delivery may wait before it is given up: 16 hours.
 pub(crate) const GIVE_UP_MS: i64 = 16 * 3_600_000;
-/// How often an answer is written against others who change the same delivery.
+/// How often a step is tried against others who change the same delivery.
 const TRIES: u32 = 5;
 /// How often a worker may fail at a delivery for reasons of our own before it is given up.
 const MAX_BROKEN_CLAIMS: u32 = 8;
@@ -93,7 +96,7 @@ pub async fn run(app: &App, actor: &Actor, ticket: &Ticket) -> Result<Next> {
         return Ok(Next::Done);
     };
     let n_claims = row.n_claims;
-    match work.go(row.clone()).await {
+    match work.go_on(row.clone()).await {
         Ok(next) => Ok(next),
         Err(error) if error.kind() == Kind::Internal && n_claims >= MAX_BROKEN_CLAIMS => {
             tracing::error!(delivery = %row.id, "a delivery failed for good: {error}");
@@ -139,6 +142,24 @@ impl Work<'_> {
         Ok(Next::Done)
     }
 
+    /// Goes as far as it can. Where the delivery, the policy or the recipient's facts changed on the way, it is planned anew
+    /// at once, as long as the claim is still ours: an event of an earlier attempt must not cost the rest of the lease.
+    async fn go_on(&self, row: DeliveryRow) -> Result<Next> {
+        let lease_until_ms = row.lease_until_ms;
+        let mut row = row;
+        for _ in 0..TRIES {
+            let key = Key::Delivery(self.tenant, &row.email, &row.id);
+            if self.go(row.clone()).await? == Next::Done {
+                return Ok(Next::Done);
+            }
+            match self.app.get::<DeliveryRow>(&key).await? {
+                Some(fresh) if fresh.state == State::Claimed && fresh.lease_until_ms == lease_until_ms => row = fresh,
+                _ => return Ok(Next::Done),
+            }
+        }
+        Ok(Next::Again)
+    }
+
     async fn go(&self, row: DeliveryRow) -> Result<Next> {
         if row.is_too_late(&self.email, self.app.clock.now_ms()) {
             return self.end(row, State::Expired, "deadline").await;
@@ -148,6 +169,13 @@ impl Work<'_> {
         let recipient = head.recipient(row.n)?.clone();
         let policy = self.app.policy(self.tenant).await?;
         let known = recipient::known(self.app, self.tenant, &recipient).await?;
+        if let Some(suppression) = known.suppressed(self.email.purpose, &policy) {
+            return self.suppress(row, suppression).await;
+        }
+        let gate = guard::gate(self.app, self.actor, self.tenant, self.email.purpose).await?;
+        if let Some((wait_ms, event)) = self.wait_for_stream(&row, gate)? {
+            return self.postpone(row, wait_ms, event).await;
+        }
         let message = policy::Message {
             data_class: self.email.data_class,
             purpose: self.email.purpose,
@@ -363,8 +391,7 @@ impl Work<'_> {
             _ => ("failed", EventType::EmailFailed),
         };
         let (row, facts) = self.ended(row, state, event, because);
-        self.finish(row, ver, Action::DeliveryEnded, facts, told).await?;
-        Ok(Next::Done)
+        Ok(next(self.finish(row, ver, Action::DeliveryEnded, facts, told).await?))
     }
 
     fn ended(
@@ -416,6 +443,11 @@ pub(super) async fn hint(app: &App, ticket: Ticket) {
     if let Err(error) = app.enqueue(&[ticket], 0).await {
         tracing::warn!(kind = ?error.kind(), "the queue did not take a ticket; the sweep will");
     }
+}
+
+/// What follows from whether a delivery was saved.
+fn next(is_saved: bool) -> Next {
+    if is_saved { Next::Done } else { Next::Again }
 }
 
 /// Saves a delivery if it is still at version `ver`.

@@ -20,9 +20,11 @@ use crate::audit::{Action, Entry};
 use crate::aws::table::Transaction;
 use crate::email::{EmailRow, Head};
 use crate::error::{Error, Kind, Result};
+use crate::guard;
 use crate::id::{DeliveryId, TenantId};
 use crate::key::Key;
 use crate::recipient::domain;
+use crate::suppression::{self, Source};
 
 /// How often a write is tried against others who change the same delivery.
 const TRIES: u32 = 5;
@@ -142,8 +144,9 @@ fn doubt(row: &DeliveryRow, now_ms: i64) -> Option<i64> {
     (row.state == State::Submitting && (row.is_ambiguous || waited_ms >= run::LEASE_MS)).then_some(waited_ms)
 }
 
-/// What an observation teaches about others: a domain that fails required TLS. The delivery itself is written already, and
-/// these are idempotent, so that an event that comes again after a crash here finds them done or does them.
+/// What an observation teaches about others: a domain that fails required TLS, an address that takes no mail, a stream that
+/// draws complaints. The delivery itself is written already, and these are idempotent, so that an event that comes again
+/// after a crash here finds them done or does them.
 async fn follow_up(
     app: &App,
     actor: &Actor,
@@ -152,11 +155,32 @@ async fn follow_up(
     row: &DeliveryRow,
     seen: &Observed,
 ) -> Result<()> {
-    if seen.what == What::NotByTls {
-        let address = address(app, tenant, email, row).await?;
-        domain::learn_failure(app, actor, tenant, address.domain(), seen.at_ms).await?;
+    let source = Source {
+        email: email.id.clone(),
+        delivery: row.id.clone(),
+    };
+    match seen.what {
+        What::NotByTls => {
+            let address = address(app, tenant, email, row).await?;
+            domain::learn_failure(app, actor, tenant, address.domain(), seen.at_ms).await?;
+        }
+        What::Bounced => {
+            let address = address(app, tenant, email, row).await?;
+            suppression::on_hard_bounce(app, actor, tenant, &address, &source).await?;
+        }
+        What::Complained => {
+            let address = address(app, tenant, email, row).await?;
+            suppression::on_complaint(app, actor, tenant, &address, &source).await?;
+        }
+        _ => {}
     }
-    Ok(())
+    let counted = match seen.what {
+        What::Accepted => guard::What::Sent,
+        What::Bounced => guard::What::Bounced,
+        What::Complained => guard::What::Complained,
+        _ => return Ok(()),
+    };
+    guard::count(app, actor, tenant, email.purpose, counted, &source).await
 }
 
 /// The recipient's address, from the sealed head.

@@ -14,6 +14,8 @@ pub struct Planned {
     pub address: String,
     /// What was decided.
     pub verdict: Verdict,
+    /// Whether a suppression stops it, whatever was decided.
+    pub is_suppressed: bool,
 }
 
 /// Plans the email in `body`, which is checked as one that is sent.
@@ -41,6 +43,7 @@ pub async fn plan(app: &App, actor: &Actor, body: &[u8]) -> Result<Vec<Planned>>
         planned.push(Planned {
             address,
             verdict: policy::plan(&message, &known.facts, &policy),
+            is_suppressed: known.suppressed(message.purpose, &policy).is_some(),
         });
     }
     Ok(planned)
