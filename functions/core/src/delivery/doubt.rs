@@ -245,7 +245,13 @@ mod tests {
     #[test]
     fn a_doubt_is_decided_once_and_never_for_marketing() {
         let row = |state: State, n_resends: u32| {
-            let mut row = DeliveryRow::new(DeliveryId::from_bytes([1; 16]), EmailId::from_bytes([2; 16]), 0, 0, None);
+            let mut row = DeliveryRow::new(
+                DeliveryId::from_bytes([1; 16]),
+                EmailId::from_bytes([2; 16]),
+                0,
+                0,
+                None,
+            );
             row.state = state;
             row.n_resends = n_resends;
             row

@@ -190,7 +190,13 @@ mod tests {
     use crate::id::{DeliveryId, EmailId};
 
     fn row(state: State, attempt: u32) -> DeliveryRow {
-        let mut row = DeliveryRow::new(DeliveryId::from_bytes([1; 16]), EmailId::from_bytes([2; 16]), 0, 0, None);
+        let mut row = DeliveryRow::new(
+            DeliveryId::from_bytes([1; 16]),
+            EmailId::from_bytes([2; 16]),
+            0,
+            0,
+            None,
+        );
         row.state = state;
         row.attempt = attempt;
         row

@@ -26,7 +26,7 @@ use super::s3::{Permissions, S3};
 use super::ses::Ses;
 use super::sns::Sns;
 use super::sqs::Sqs;
-pub(crate) use answer::{denied, failed, garbage, request_id};
+pub(crate) use answer::{denied, dynamodb as dynamodb_answer, error, garbage, json as json_answer};
 pub(crate) use target::{Service, Target};
 
 /// The code by which SES says that it accepted the mail and the answer must not arrive.
@@ -39,7 +39,7 @@ pub struct Aws {
     /// Objects.
     pub s3: S3,
     /// Keys.
-    pub kms: Kms,
+    pub kms: Arc<Kms>,
     /// Queues.
     pub sqs: Arc<Sqs>,
     /// Topics.
@@ -78,7 +78,10 @@ impl Aws {
             std::fs::create_dir_all(dir).context("the folder of the local AWS cannot be made")?;
         }
         let file = |name: &str| dir.map(|dir| dir.join(name));
-        let sqs = Sqs::open(file("sqs.sqlite").as_deref(), clock.clone()).context("the queues cannot be opened")?;
+        let kms = Kms::open(file("kms.sqlite").as_deref(), clock.clone()).context("the keys cannot be opened")?;
+        let kms = Arc::new(kms);
+        let sqs = Sqs::open(file("sqs.sqlite").as_deref(), clock.clone(), Arc::clone(&kms))
+            .context("the queues cannot be opened")?;
         let sqs = Arc::new(sqs);
         let sns = Sns::open(file("sns.sqlite").as_deref(), clock.clone(), Arc::clone(&sqs))
             .context("the topics cannot be opened")?;
@@ -88,7 +91,7 @@ impl Aws {
         Ok(Arc::new(Self {
             dynamodb: Dynamodb::open(file("dynamodb.sqlite").as_deref())?,
             s3: S3::open(file("s3.sqlite").as_deref(), clock.clone()).context("the buckets cannot be opened")?,
-            kms: Kms::open(file("kms.sqlite").as_deref(), clock.clone()).context("the keys cannot be opened")?,
+            kms,
             sqs,
             sns,
             ses: Arc::new(ses),

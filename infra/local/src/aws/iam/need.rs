@@ -188,6 +188,14 @@ fn ses_needs(operation: &str, path: &str, body: &Map<String, Value>) -> Vec<Need
     let need = |resource: &str| Need::new(Service::Ses, operation, resource);
     match operation {
         "SendEmail" => {
+            // A raw message needs the right of the older API: AWS's refusals of this call name `ses:SendRawEmail` ("554 Access
+            // denied" and "Unauthorized" in the AWS Knowledge Center), though the Service Authorization Reference is silent.
+            let is_raw = body
+                .get("Content")
+                .and_then(|content| content.get("Raw"))
+                .is_some_and(|raw| !raw.is_null());
+            let action = if is_raw { "SendRawEmail" } else { operation };
+            let need = |resource: &str| Need::new(Service::Ses, action, resource);
             let sender = text(body, "FromEmailAddress")
                 .map(str::to_owned)
                 .or_else(|| sender_of(body));

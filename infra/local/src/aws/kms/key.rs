@@ -4,10 +4,12 @@ use rusqlite::{Row, Transaction, params};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::material::{self, Spec};
-use super::{Call, maybe, seconds, validation};
+use super::material::Spec;
+use super::{Call, seconds, validation};
 use crate::aws::arn;
 use crate::aws::error::AwsError;
+use crate::aws::random;
+use crate::aws::store::maybe;
 
 const DAY_MS: i64 = 86_400_000;
 /// ScheduleKeyDeletion: 7 to 30 days, 30 if not given (KMS API Reference).
@@ -191,9 +193,8 @@ impl Call<'_> {
             return Err(AwsError::not_implemented("KMS CreateKey: Origin other than AWS_KMS"));
         }
         self.given.finish()?;
-        let id: [u8; 16] = material::random_bytes(16)?.try_into().unwrap_or_default();
         let key = Key {
-            id: material::uuid(id),
+            id: random::id()?,
             spec,
             description: description.unwrap_or_default(),
             policy,

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ED25519, ParsedPublicKey};
 use aws_sdk_kms::Client;
-use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::error::ProvideErrorMetadata;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{
     DataKeySpec, KeySpec, KeyState, KeyUsageType, MacAlgorithmSpec, MessageType, SigningAlgorithmSpec,
 };
 use sealpost_core::clock::Clock;
 
-use crate::aws::testing::{folder, memory, sdk};
+use crate::aws::testing::{code, folder, memory, sdk};
 use crate::aws::wire::Aws;
 
 const DAY_MS: i64 = 86_400_000;
@@ -41,16 +41,6 @@ fn context(tenant: &str) -> Option<HashMap<String, String>> {
         ("tenant".to_owned(), tenant.to_owned()),
         ("purpose".to_owned(), "mail".to_owned()),
     ]))
-}
-
-fn code<T: std::fmt::Debug, E: ProvideErrorMetadata + std::fmt::Debug, R: std::fmt::Debug>(
-    result: Result<T, SdkError<E, R>>,
-) -> String {
-    let error = result.unwrap_err();
-    let SdkError::ServiceError(service) = &error else {
-        panic!("{error:?}")
-    };
-    service.err().code().unwrap_or("none").to_owned()
 }
 
 #[tokio::test]
