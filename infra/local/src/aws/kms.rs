@@ -159,10 +159,17 @@ impl Kms {
 }
 
 impl Call<'_> {
-    /// Takes a key from a parameter.
+    /// Takes a key from a parameter, by any of its names.
     fn key(&mut self, name: &str) -> Result<Key, AwsError> {
         let reference: String = self.given.required(name)?;
         Key::find(self.tx, &reference)
+    }
+
+    /// Takes a key from `KeyId` for an operation on the key itself, which takes its id or ARN and no alias (`KeyId` of each in
+    /// the KMS API Reference).
+    fn itself(&mut self) -> Result<Key, AwsError> {
+        let reference: String = self.given.required("KeyId")?;
+        Key::by_id(self.tx, &reference)
     }
 }
 

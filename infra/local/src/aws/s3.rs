@@ -35,7 +35,7 @@ use crate::aws::error::AwsError;
 use crate::aws::random;
 use crate::aws::store::Store;
 
-pub use access::Permissions;
+pub use access::{Keys, Permissions};
 
 /// The account that owns every bucket.
 const ACCOUNT: &str = "000000000000";

@@ -1,6 +1,7 @@
 //! The wire as a whole, through the real SDK clients: tables, roles, faults, HTTP, and what survives.
 
 mod fault;
+mod keys;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sealpost_core::clock::Clock;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::fault::Phase;
 use super::iam::Role;
@@ -394,7 +396,8 @@ async fn a_process_that_is_killed_keeps_what_was_done() {
 async fn over_http_the_answers_are_the_same_and_a_lost_reply_breaks_the_connection() {
     let aws = memory();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let address = listener.local_addr().unwrap();
+    let url = format!("http://{address}");
     let serving = tokio::spawn(serve(Arc::clone(&aws), listener));
     let http = reqwest::Client::new();
     let random = http
@@ -455,5 +458,16 @@ async fn over_http_the_answers_are_the_same_and_a_lost_reply_breaks_the_connecti
         .await;
     assert!(lost.unwrap_err().status().is_none());
     assert_eq!(aws.ses.messages(&super::ses::Filter::default()).unwrap().len(), 1);
+    // A body that is too long is refused by its announced length, and by what comes where none is announced.
+    let announced = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 52428801\r\n\r\n".to_vec();
+    let mut chunked = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3200001\r\n".to_vec();
+    chunked.resize(chunked.len() + 0x320_0001, b'x');
+    for request in [announced, chunked] {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(&request).await.unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 413");
+    }
     serving.abort();
 }

@@ -22,7 +22,7 @@ use super::error::AwsError;
 use super::fault::Hook;
 use super::iam::{Need, Role};
 use super::kms::Kms;
-use super::s3::{Permissions, S3};
+use super::s3::{Keys, Permissions, S3};
 use super::ses::Ses;
 use super::sns::Sns;
 use super::sqs::Sqs;
@@ -126,6 +126,7 @@ impl Aws {
                     let may = move |action: &str, resource: &str| role.check(&[Need::plain(action, resource)]).is_ok();
                     request.extensions_mut().insert(Permissions::new(may));
                 }
+                request.extensions_mut().insert(self.keys_for(caller));
                 return Reply::Answer(self.s3.call(request).await);
             }
             Service::Dynamodb => {
@@ -141,7 +142,7 @@ impl Aws {
                 Err(error) => Err(error),
             },
             Service::Sns => {
-                let answer = self.sns.call(operation, form::parameters(request.body()));
+                let answer = form::parameters(request.body()).and_then(|given| self.sns.call(operation, given));
                 return Reply::Answer(match answer {
                     Ok(result) => answer::query(operation, &result),
                     Err(error) => answer::error(Some(target.service), &error),
@@ -161,6 +162,23 @@ impl Aws {
             Err(error) if error.code == REPLY_LOST => Reply::Lost,
             Err(error) => Reply::Answer(answer::error(Some(target.service), &error)),
         }
+    }
+}
+
+impl Aws {
+    /// The keys that S3 may use for a caller: those that its role allows and that are enabled.
+    fn keys_for(&self, caller: &Caller) -> Keys {
+        let (kms, role) = (Arc::clone(&self.kms), caller.role.clone());
+        Keys::new(move |key, action| {
+            if let (Some(role), Some(found)) = (&role, kms.locate(key)) {
+                let need = Need::plain(&format!("kms:{action}"), found.arn);
+                role.check(&[need]).map_err(|denied| denied.of(Service::S3))?;
+            }
+            kms.serves(key).map_err(|refusal| AwsError {
+                code: format!("KMS.{}", refusal.code),
+                ..refusal
+            })
+        })
     }
 }
 
