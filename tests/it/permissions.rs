@@ -16,10 +16,13 @@ use serde_json::{Value, json};
 use crate::system::{Running, base64};
 
 /// What is needed on AWS and not here: Lambda requires it of a role when it sets up the poller of a queue (Lambda developer
-/// guide, "Configuring permissions" of SQS event sources).
-const ELSEWHERE: [(&str, &str); 2] = [
+/// guide, "Configuring permissions" of SQS event sources). SESv2's SendEmail asks for `ses:SendRawEmail` of a raw message, and
+/// every mail is one; whether it asks for `ses:SendEmail` as well, AWS's documentation does not say, so both are granted.
+const ELSEWHERE: [(&str, &str); 4] = [
     ("encrypt", "sqs:GetQueueAttributes"),
     ("tracking", "sqs:GetQueueAttributes"),
+    ("encrypt", "ses:SendEmail"),
+    ("portal", "ses:SendEmail"),
 ];
 const FUNCTIONS: [&str; 5] = ["send", "encrypt", "tracking", "portal", "admin"];
 

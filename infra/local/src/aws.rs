@@ -11,6 +11,7 @@ pub mod fault;
 pub mod iam;
 pub mod kms;
 pub(crate) mod parameters;
+pub(crate) mod random;
 pub mod s3;
 pub mod server;
 pub mod ses;

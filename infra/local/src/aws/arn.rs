@@ -20,3 +20,9 @@ pub fn table(name_or_arn: &str) -> String {
         of("dynamodb", &format!("table/{name_or_arn}"))
     }
 }
+
+/// Whether a text can name a queue, a topic, a configuration set or a tag, of which each has its own longest name.
+pub(crate) fn is_name(text: &str, longest: usize) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    !text.is_empty() && text.len() <= longest && text.bytes().all(is_part)
+}

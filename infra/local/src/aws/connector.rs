@@ -20,9 +20,11 @@ use http::{HeaderValue, Request, StatusCode};
 use http_body_util::BodyExt;
 
 use super::error::AwsError;
+use super::fault::batch::{Rest, halve};
+use super::fault::refusal::{conflict, impossible, throttled};
 use super::fault::{self, Call, Failure, Hook, Phase, Verdict};
 use super::iam::Role;
-use super::wire::{Aws, Caller, Reply, Service, Target, denied, failed, garbage};
+use super::wire::{Aws, Caller, Reply, Service, Target, denied, error, garbage};
 
 impl Aws {
     /// The HTTP client for the SDK clients of a function with this role; `None` is the system's own, which may do
@@ -75,18 +77,24 @@ impl HttpConnector for InProcess {
 
 impl InProcess {
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
-        let request = collect(request).await?;
+        let mut request = collect(request).await?;
         let watched = self.watch(&request);
-        if let Some(failure) = watched.as_ref().and_then(|watched| watched.ask(Phase::Before)) {
-            return failure;
+        let mut rest = None;
+        if let Some(watched) = &watched {
+            match watched.before(&mut request) {
+                Fate::Goes => {}
+                Fate::Halved(left) => rest = Some(left),
+                Fate::Ends(failure) => return failure,
+            }
         }
         let reply = self.aws.dispatch(&self.caller, request).await;
-        if let Some(failure) = watched.as_ref().and_then(|watched| watched.ask(Phase::After)) {
+        if let Some(failure) = watched.as_ref().and_then(Watched::after) {
             return failure;
         }
-        match reply {
-            Reply::Answer(answer) => to_sdk(answer),
-            Reply::Lost => Err(broken()),
+        match (reply, rest) {
+            (Reply::Answer(answer), None) => to_sdk(answer),
+            (Reply::Answer(answer), Some(rest)) => to_sdk(rest.add_to(answer)),
+            (Reply::Lost, _) => Err(broken()),
         }
     }
 
@@ -112,44 +120,71 @@ struct Watched {
     call: Call,
 }
 
+/// What the hook made of a call before its effect.
+enum Fate {
+    Goes,
+    /// Only its first half goes on.
+    Halved(Rest),
+    Ends(Result<HttpResponse, ConnectorError>),
+}
+
 impl Watched {
-    /// Asks the hook; answers what the caller sees when the call is to fail.
-    fn ask(&self, phase: Phase) -> Option<Result<HttpResponse, ConnectorError>> {
-        let failure = match (self.hook)(&self.call, phase) {
-            Verdict::Go => return None,
+    /// Asks the hook before the effect.
+    fn before(&self, request: &mut Request<Bytes>) -> Fate {
+        let (service, operation) = (self.service, self.call.operation.as_str());
+        let answer = match self.ask(Phase::Before) {
+            None => return Fate::Goes,
+            Some(Failure::Partial) => match halve(service, operation, request) {
+                Some(rest) => match rest.alone() {
+                    None => return Fate::Halved(rest),
+                    Some(answer) => answer,
+                },
+                None => impossible(service, &self.call, "Partial"),
+            },
+            Some(Failure::Conflict) => conflict(service, operation, request.body())
+                .unwrap_or_else(|| impossible(service, &self.call, "Conflict")),
+            Some(failure) => return Fate::Ends(self.failed(failure)),
+        };
+        Fate::Ends(to_sdk(answer))
+    }
+
+    /// Asks the hook after the effect; answers what the caller sees when the call is to fail.
+    fn after(&self) -> Option<Result<HttpResponse, ConnectorError>> {
+        Some(self.failed(self.ask(Phase::After)?))
+    }
+
+    /// How the hook wants the call to fail.
+    fn ask(&self, phase: Phase) -> Option<Failure> {
+        match (self.hook)(&self.call, phase) {
+            Verdict::Go => None,
+            Verdict::Fail(failure) => Some(failure),
             Verdict::Exit => {
                 let Call { operation, role, n, .. } = &self.call;
                 tracing::warn!(operation, role, n, ?phase, "killed at a call");
                 fault::kill_self()
             }
-            Verdict::Fail(failure) => failure,
-        };
-        let refusal = |error: &AwsError| Some(to_sdk(failed(self.service, error)));
+        }
+    }
+
+    fn failed(&self, failure: Failure) -> Result<HttpResponse, ConnectorError> {
+        let refusal = |refusal: &AwsError| to_sdk(error(Some(self.service), refusal));
         match failure {
-            Failure::TimedOut => Some(Err(ConnectorError::timeout(
+            Failure::TimedOut => Err(ConnectorError::timeout(
                 "the local AWS was told to let this call time out".into(),
-            ))),
-            Failure::Reset => Some(Err(broken())),
-            Failure::Garbage => Some(to_sdk(garbage(self.service))),
+            )),
+            Failure::Reset => Err(broken()),
+            Failure::Garbage => to_sdk(garbage(self.service)),
             Failure::ServerError => {
                 let status = StatusCode::INTERNAL_SERVER_ERROR;
                 refusal(&AwsError::new(status, "InternalServerError", "The service failed."))
             }
             Failure::AccessDenied => refusal(&denied(self.service, "The role does not allow this call.")),
-            Failure::Throttled => refusal(&match self.service {
-                Service::S3 => AwsError::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "SlowDown",
-                    "Please reduce your request rate.",
-                ),
-                Service::Sns => AwsError::new(StatusCode::TOO_MANY_REQUESTS, "Throttled", "Rate exceeded"),
-                Service::Ses => AwsError::new(
-                    StatusCode::TOO_MANY_REQUESTS,
-                    "TooManyRequestsException",
-                    "Rate exceeded",
-                ),
-                _ => AwsError::bad_request("ThrottlingException", "Rate exceeded"),
-            }),
+            Failure::Throttled => refusal(&throttled(self.service)),
+            Failure::Conflict | Failure::Partial => to_sdk(impossible(
+                self.service,
+                &self.call,
+                "Conflict or Partial after its effect",
+            )),
         }
     }
 }

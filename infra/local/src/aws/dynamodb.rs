@@ -16,29 +16,32 @@ use serde_json::{Value, json};
 
 use super::error::AwsError;
 
-/// The members that `dynoxide` reads, for each operation.
+/// How an operation is run on a request's text.
+type Run = fn(&Database, &[u8]) -> Result<Vec<u8>, Refusal>;
+
+/// Every operation, with the members of its request that `dynoxide` reads.
 #[rustfmt::skip]
-const MEMBERS: &[(&str, &[&str])] = &[
-    ("CreateTable", &["TableName", "KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes", "LocalSecondaryIndexes", "BillingMode", "ProvisionedThroughput", "StreamSpecification", "SSESpecification", "TableClass", "Tags", "DeletionProtectionEnabled", "OnDemandThroughput"]),
-    ("DescribeTable", &["TableName"]),
-    ("DeleteTable", &["TableName"]),
-    ("ListTables", &["ExclusiveStartTableName", "Limit"]),
-    ("UpdateTable", &["TableName", "AttributeDefinitions", "GlobalSecondaryIndexUpdates", "StreamSpecification", "DeletionProtectionEnabled", "ProvisionedThroughput", "BillingMode", "TableClass", "OnDemandThroughput"]),
-    ("PutItem", &["TableName", "Item", "ReturnValues", "ConditionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues", "ReturnConsumedCapacity", "ReturnValuesOnConditionCheckFailure", "ReturnItemCollectionMetrics", "Expected", "ConditionalOperator"]),
-    ("GetItem", &["TableName", "Key", "ConsistentRead", "ProjectionExpression", "ExpressionAttributeNames", "ReturnConsumedCapacity", "AttributesToGet"]),
-    ("UpdateItem", &["TableName", "Key", "UpdateExpression", "ConditionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues", "ReturnValues", "ReturnConsumedCapacity", "ReturnValuesOnConditionCheckFailure", "ReturnItemCollectionMetrics", "AttributeUpdates", "Expected", "ConditionalOperator"]),
-    ("DeleteItem", &["TableName", "Key", "ReturnValues", "ConditionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues", "ReturnConsumedCapacity", "ReturnValuesOnConditionCheckFailure", "ReturnItemCollectionMetrics", "Expected", "ConditionalOperator"]),
-    ("Query", &["TableName", "KeyConditionExpression", "FilterExpression", "ProjectionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues", "ScanIndexForward", "Limit", "ExclusiveStartKey", "Select", "ConsistentRead", "IndexName", "ReturnConsumedCapacity", "KeyConditions", "AttributesToGet", "QueryFilter", "ConditionalOperator"]),
-    ("Scan", &["TableName", "FilterExpression", "ProjectionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues", "Limit", "ExclusiveStartKey", "Select", "ConsistentRead", "IndexName", "Segment", "TotalSegments", "ReturnConsumedCapacity", "AttributesToGet", "ScanFilter", "ConditionalOperator"]),
-    ("BatchGetItem", &["RequestItems", "ReturnConsumedCapacity"]),
-    ("BatchWriteItem", &["RequestItems", "ReturnConsumedCapacity", "ReturnItemCollectionMetrics"]),
-    ("TransactWriteItems", &["TransactItems", "ClientRequestToken", "ReturnConsumedCapacity", "ReturnItemCollectionMetrics"]),
-    ("TransactGetItems", &["TransactItems", "ReturnConsumedCapacity"]),
-    ("UpdateTimeToLive", &["TableName", "TimeToLiveSpecification"]),
-    ("DescribeTimeToLive", &["TableName"]),
-    ("TagResource", &["ResourceArn", "Tags"]),
-    ("UntagResource", &["ResourceArn", "TagKeys"]),
-    ("ListTagsOfResource", &["ResourceArn", "NextToken"]),
+const OPERATIONS: &[(&str, &[&str], Run)] = &[
+    ("CreateTable", &["TableName", "KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes", "LocalSecondaryIndexes", "BillingMode", "ProvisionedThroughput", "StreamSpecification", "SSESpecification", "TableClass", "Tags", "DeletionProtectionEnabled", "OnDemandThroughput"], |db, body| answer(body, |request| db.create_table(request))),
+    ("DescribeTable", &["TableName"], |db, body| answer(body, |request| db.describe_table(request))),
+    ("DeleteTable", &["TableName"], |db, body| answer(body, |request| db.delete_table(request))),
+    ("ListTables", &["ExclusiveStartTableName", "Limit"], |db, body| answer(body, |request| db.list_tables(request))),
+    ("UpdateTable", &["TableName", "AttributeDefinitions", "GlobalSecondaryIndexUpdates", "StreamSpecification", "DeletionProtectionEnabled", "ProvisionedThroughput", "BillingMode", "TableClass", "OnDemandThroughput"], |db, body| answer(body, |request| db.update_table(request))),
+    ("PutItem", &["TableName", "Item", "ReturnValues", "ConditionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues", "ReturnConsumedCapacity", "ReturnValuesOnConditionCheckFailure", "ReturnItemCollectionMetrics", "Expected", "ConditionalOperator"], |db, body| answer(body, |request| db.put_item(request))),
+    ("GetItem", &["TableName", "Key", "ConsistentRead", "ProjectionExpression", "ExpressionAttributeNames", "ReturnConsumedCapacity", "AttributesToGet"], |db, body| answer(body, |request| db.get_item(request))),
+    ("UpdateItem", &["TableName", "Key", "UpdateExpression", "ConditionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues", "ReturnValues", "ReturnConsumedCapacity", "ReturnValuesOnConditionCheckFailure", "ReturnItemCollectionMetrics", "AttributeUpdates", "Expected", "ConditionalOperator"], |db, body| answer(body, |request| db.update_item(request))),
+    ("DeleteItem", &["TableName", "Key", "ReturnValues", "ConditionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues", "ReturnConsumedCapacity", "ReturnValuesOnConditionCheckFailure", "ReturnItemCollectionMetrics", "Expected", "ConditionalOperator"], |db, body| answer(body, |request| db.delete_item(request))),
+    ("Query", &["TableName", "KeyConditionExpression", "FilterExpression", "ProjectionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues", "ScanIndexForward", "Limit", "ExclusiveStartKey", "Select", "ConsistentRead", "IndexName", "ReturnConsumedCapacity", "KeyConditions", "AttributesToGet", "QueryFilter", "ConditionalOperator"], |db, body| answer(body, |request| db.query(request))),
+    ("Scan", &["TableName", "FilterExpression", "ProjectionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues", "Limit", "ExclusiveStartKey", "Select", "ConsistentRead", "IndexName", "Segment", "TotalSegments", "ReturnConsumedCapacity", "AttributesToGet", "ScanFilter", "ConditionalOperator"], |db, body| answer(body, |request| db.scan(request))),
+    ("BatchGetItem", &["RequestItems", "ReturnConsumedCapacity"], |db, body| answer(body, |request| db.batch_get_item(request))),
+    ("BatchWriteItem", &["RequestItems", "ReturnConsumedCapacity", "ReturnItemCollectionMetrics"], |db, body| answer(body, |request| db.batch_write_item(request))),
+    ("TransactWriteItems", &["TransactItems", "ClientRequestToken", "ReturnConsumedCapacity", "ReturnItemCollectionMetrics"], |db, body| answer(body, |request| db.transact_write_items(request))),
+    ("TransactGetItems", &["TransactItems", "ReturnConsumedCapacity"], |db, body| answer(body, |request| db.transact_get_items(request))),
+    ("UpdateTimeToLive", &["TableName", "TimeToLiveSpecification"], |db, body| answer(body, |request| db.update_time_to_live(request))),
+    ("DescribeTimeToLive", &["TableName"], |db, body| answer(body, |request| db.describe_time_to_live(request))),
+    ("TagResource", &["ResourceArn", "Tags"], |db, body| answer(body, |request| db.tag_resource(request))),
+    ("UntagResource", &["ResourceArn", "TagKeys"], |db, body| answer(body, |request| db.untag_resource(request))),
+    ("ListTagsOfResource", &["ResourceArn", "NextToken"], |db, body| answer(body, |request| db.list_tags_of_resource(request))),
 ];
 
 /// Tables and items.
@@ -103,8 +106,7 @@ impl Dynamodb {
     }
 
     fn run(&self, operation: &str, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-        let db = &self.database;
-        let Some((_, members)) = MEMBERS.iter().find(|(name, _)| *name == operation) else {
+        let Some((_, members, run)) = OPERATIONS.iter().find(|(name, ..)| *name == operation) else {
             return Err(AwsError::not_implemented(&format!("DynamoDB {operation}")).into());
         };
         let request: Value = serde_json::from_slice(body).map_err(|_| malformed("The request is not JSON."))?;
@@ -114,29 +116,7 @@ impl Dynamodb {
         if let Some(unknown) = request.keys().find(|name| !members.contains(&name.as_str())) {
             return Err(AwsError::not_implemented(&format!("DynamoDB {operation}: parameter {unknown}")).into());
         }
-        match operation {
-            "CreateTable" => answer(body, |request| db.create_table(request)),
-            "DescribeTable" => answer(body, |request| db.describe_table(request)),
-            "DeleteTable" => answer(body, |request| db.delete_table(request)),
-            "ListTables" => answer(body, |request| db.list_tables(request)),
-            "UpdateTable" => answer(body, |request| db.update_table(request)),
-            "PutItem" => answer(body, |request| db.put_item(request)),
-            "GetItem" => answer(body, |request| db.get_item(request)),
-            "UpdateItem" => answer(body, |request| db.update_item(request)),
-            "DeleteItem" => answer(body, |request| db.delete_item(request)),
-            "Query" => answer(body, |request| db.query(request)),
-            "Scan" => answer(body, |request| db.scan(request)),
-            "BatchGetItem" => answer(body, |request| db.batch_get_item(request)),
-            "BatchWriteItem" => answer(body, |request| db.batch_write_item(request)),
-            "TransactWriteItems" => answer(body, |request| db.transact_write_items(request)),
-            "TransactGetItems" => answer(body, |request| db.transact_get_items(request)),
-            "UpdateTimeToLive" => answer(body, |request| db.update_time_to_live(request)),
-            "DescribeTimeToLive" => answer(body, |request| db.describe_time_to_live(request)),
-            "TagResource" => answer(body, |request| db.tag_resource(request)),
-            "UntagResource" => answer(body, |request| db.untag_resource(request)),
-            "ListTagsOfResource" => answer(body, |request| db.list_tags_of_resource(request)),
-            other => Err(AwsError::not_implemented(&format!("DynamoDB {other}")).into()),
-        }
+        run(&self.database, body)
     }
 }
 

@@ -4,6 +4,9 @@
 //! fails in one of the ways in which calls to AWS fail, or takes the whole process with it. Calls of clients without a role
 //! (the system's own) pass unseen, so the n-th call is the n-th call of the product.
 
+pub(super) mod batch;
+pub(super) mod refusal;
+
 use std::process::Command;
 use std::sync::Arc;
 
@@ -44,6 +47,12 @@ pub enum Failure {
     Garbage,
     /// The caller's role does not allow the call.
     AccessDenied,
+    /// DynamoDB gives way to another transaction on the first item: TransactionCanceledException with the reason
+    /// TransactionConflict, or TransactionConflictException of a write of one item. Only in [`Phase::Before`].
+    Conflict,
+    /// Of a batch only the first half, rounded down, is done; the rest comes back as Failed (SQS), UnprocessedKeys or
+    /// UnprocessedItems (DynamoDB). Only in [`Phase::Before`].
+    Partial,
 }
 
 /// What becomes of a call.

@@ -15,7 +15,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{Transaction, params};
 use sealpost_core::clock::Clock;
 use serde_json::Value;
 
@@ -132,6 +132,23 @@ impl Kms {
         found.ok()
     }
 
+    /// Whether a service may encrypt and decrypt with a key now; the refusal is KMS's own.
+    ///
+    /// # Errors
+    /// NotFoundException, DisabledException, KMSInvalidStateException or InvalidKeyUsageException.
+    pub(crate) fn serves(&self, reference: &str) -> Result<(), AwsError> {
+        // A key that AWS manages is made when it is first used, and nobody can disable or delete it.
+        let name = reference.strip_prefix(&super::arn::of("kms", "")).unwrap_or(reference);
+        if name.starts_with("alias/aws/") {
+            return Ok(());
+        }
+        self.store.change(|tx| forget_deleted(tx, self.clock.now_ms()))?;
+        self.store.change(|tx| {
+            Key::find(tx, reference)?.usable("ENCRYPT_DECRYPT", "GenerateDataKey")?;
+            Ok(())
+        })
+    }
+
     /// The id of the key that a ciphertext names.
     pub(crate) fn key_of(&self, ciphertext: &[u8]) -> Option<String> {
         let read: Result<String, AwsError> = self
@@ -142,10 +159,17 @@ impl Kms {
 }
 
 impl Call<'_> {
-    /// Takes a key from a parameter.
+    /// Takes a key from a parameter, by any of its names.
     fn key(&mut self, name: &str) -> Result<Key, AwsError> {
         let reference: String = self.given.required(name)?;
         Key::find(self.tx, &reference)
+    }
+
+    /// Takes a key from `KeyId` for an operation on the key itself, which takes its id or ARN and no alias (`KeyId` of each in
+    /// the KMS API Reference).
+    fn itself(&mut self) -> Result<Key, AwsError> {
+        let reference: String = self.given.required("KeyId")?;
+        Key::by_id(self.tx, &reference)
     }
 }
 
@@ -158,11 +182,6 @@ fn forget_deleted(tx: &Transaction<'_>, now_ms: i64) -> Result<(), AwsError> {
 /// The secret under which ciphertexts say truly which key they are under.
 fn secret(tx: &Transaction<'_>) -> Result<Vec<u8>, AwsError> {
     Ok(tx.query_row("SELECT secret FROM service", [], |row| row.get(0))?)
-}
-
-/// A row that may not be there.
-fn maybe<T>(result: rusqlite::Result<T>) -> Result<Option<T>, AwsError> {
-    Ok(result.optional()?)
 }
 
 fn validation(message: impl Into<String>) -> AwsError {

@@ -31,9 +31,11 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Error, S3ErrorCode};
 use sealpost_core::clock::Clock;
 
+use crate::aws::error::AwsError;
+use crate::aws::random;
 use crate::aws::store::Store;
 
-pub use access::Permissions;
+pub use access::{Keys, Permissions};
 
 /// The account that owns every bucket.
 const ACCOUNT: &str = "000000000000";
@@ -166,7 +168,10 @@ impl S3 {
         if let Ok(date) = HeaderValue::from_str(&time::http_date(self.clock.now())) {
             parts.headers.insert(header::DATE, date);
         }
-        if let Ok(id) = HeaderValue::from_str(&format!("{:016X}", rand::random::<u64>())) {
+        if let Ok(id) = HeaderValue::from_str(&format!(
+            "{:016X}",
+            u64::from_be_bytes(random::bytes().unwrap_or_default())
+        )) {
             parts.headers.insert(HeaderName::from_static("x-amz-request-id"), id);
         }
         if !is_head && parts.status != StatusCode::NO_CONTENT && parts.status != StatusCode::NOT_MODIFIED {
@@ -194,6 +199,14 @@ impl From<rusqlite::Error> for Refusal {
 impl From<S3Error> for Refusal {
     fn from(error: S3Error) -> Self {
         Self(error)
+    }
+}
+
+impl From<AwsError> for Refusal {
+    fn from(error: AwsError) -> Self {
+        let mut refusal = S3Error::with_message(S3ErrorCode::Custom(error.code.into()), error.message);
+        refusal.set_status_code(error.status);
+        Self(refusal)
     }
 }
 

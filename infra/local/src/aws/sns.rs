@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use http::StatusCode;
-use rusqlite::{OptionalExtension, Transaction};
+use rusqlite::Transaction;
 use sealpost_core::clock::Clock;
 use serde::Deserialize;
 use serde_json::Value;
@@ -140,11 +140,6 @@ fn listed(name: &str, items: Vec<(String, String)>) -> String {
         .map(|(_, member)| format!("<member>{member}</member>"))
         .collect();
     format!("<{name}>{members}</{name}>{}", next.unwrap_or_default())
-}
-
-/// A row that may not be there.
-fn maybe<T>(result: rusqlite::Result<T>) -> Result<Option<T>, AwsError> {
-    Ok(result.optional()?)
 }
 
 fn invalid(what: impl std::fmt::Display) -> AwsError {

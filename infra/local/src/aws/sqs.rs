@@ -2,8 +2,9 @@
 //!
 //! A message that is received and not deleted comes back after its visibility timeout, goes to the dead-letter queue when it was
 //! received too often, and is dropped when its retention is over; all by the system's clock. `duplicate_next` delivers
-//! a message twice, as SQS may at any time. FIFO queues and fair queues are not implemented. A queue's policy is held against
-//! topics that send to it; of its encryption settings, the key is asked for of the caller's role.
+//! a message twice and `shuffle` in any order, as SQS may at any time. FIFO queues and fair queues are not implemented. A
+//! queue's policy is held against topics that send to it; the key of an encrypted queue has to be enabled, and is asked for
+//! of the caller's role. It is looked at in every call, where SQS goes on with its data key until the reuse period is over.
 
 mod attributes;
 mod batch;
@@ -13,10 +14,11 @@ mod queue;
 mod tests;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{Transaction, params};
 use sealpost_core::clock::Clock;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -24,6 +26,7 @@ use tokio::time::Instant;
 
 use super::error::AwsError;
 use super::iam::{Asked, allows};
+use super::kms::Kms;
 use super::parameters::Parameters;
 use super::store::Store;
 use message::Receive;
@@ -48,28 +51,33 @@ const POLL: Duration = Duration::from_millis(100);
 pub struct Sqs {
     store: Store,
     clock: Clock,
+    kms: Arc<Kms>,
     arrived: Notify,
     duplicates: AtomicU64,
+    is_shuffled: AtomicBool,
 }
 
 /// One call at work: its transaction, its time and what was asked.
 struct Call<'a> {
     tx: &'a Transaction<'a>,
+    kms: &'a Kms,
     now_ms: i64,
     given: Parameters,
 }
 
 impl Sqs {
-    /// Opens the service's file, or memory for `None`.
+    /// Opens the service's file, or memory for `None`; the keys of encrypted queues are those of `kms`.
     ///
     /// # Errors
     /// What SQLite answers when the file cannot be opened.
-    pub fn open(path: Option<&Path>, clock: Clock) -> rusqlite::Result<Self> {
+    pub fn open(path: Option<&Path>, clock: Clock, kms: Arc<Kms>) -> rusqlite::Result<Self> {
         Ok(Self {
             store: Store::open(path, SCHEMA)?,
             clock,
+            kms,
             arrived: Notify::new(),
             duplicates: AtomicU64::new(0),
+            is_shuffled: AtomicBool::new(false),
         })
     }
 
@@ -77,6 +85,11 @@ impl Sqs {
     /// has to be deleted by itself.
     pub fn duplicate_next(&self, n: u64) {
         self.duplicates.fetch_add(n, Ordering::SeqCst);
+    }
+
+    /// Receives in random order from now on, or again in the order in which messages became visible.
+    pub fn shuffle(&self, is_on: bool) {
+        self.is_shuffled.store(is_on, Ordering::SeqCst);
     }
 
     /// Answers one operation, named as in the API reference without the `AmazonSQS.` prefix.
@@ -91,6 +104,7 @@ impl Sqs {
         let answer = self.store.change(|tx| {
             let call = Call {
                 tx,
+                kms: &self.kms,
                 now_ms: self.clock.now_ms(),
                 given,
             };
@@ -142,6 +156,7 @@ impl Sqs {
                 let message = "The queue's policy does not let the topic send.";
                 return Err(AwsError::new(http::StatusCode::FORBIDDEN, "AccessDenied", message));
             }
+            found.check_key(&self.kms)?;
             let body = json!({"MessageBody": body, "MessageAttributes": attributes});
             let mut given = Parameters::new("SQS", "SendMessage", body)?;
             message::Draft::parse(&mut given)?.send(tx, &found, self.clock.now_ms())
@@ -165,9 +180,7 @@ impl Sqs {
         let until = Instant::now() + Duration::from_secs(receive.wait_s);
         loop {
             let arrived = self.arrived.notified();
-            let messages = self
-                .store
-                .change(|tx| receive.run(tx, self.clock.now_ms(), || self.is_doubled()))?;
+            let messages = self.store.change(|tx| receive.run(tx, self))?;
             let left = until.saturating_duration_since(Instant::now());
             if !messages.is_empty() || left.is_zero() {
                 return Ok(message::received(messages));
@@ -186,11 +199,6 @@ impl Sqs {
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
             .is_ok()
     }
-}
-
-/// A row that may not be there.
-fn maybe<T>(result: rusqlite::Result<T>) -> Result<Option<T>, AwsError> {
-    Ok(result.optional()?)
 }
 
 /// Drops the messages of a queue whose retention is over.

@@ -5,7 +5,9 @@
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+
+use super::error::AwsError;
 
 /// One service's database.
 pub struct Store {
@@ -44,4 +46,9 @@ impl Store {
         transaction.commit()?;
         Ok(answer)
     }
+}
+
+/// A row that may not be there.
+pub(crate) fn maybe<T>(result: rusqlite::Result<T>) -> Result<Option<T>, AwsError> {
+    Ok(result.optional()?)
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_kms::config::{Credentials, SharedCredentialsProvider};
+use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_types::retry::RetryConfig;
 use sealpost_core::clock::Clock;
 
 use super::iam::Role;
+use super::kms::Kms;
 use super::ses::Ses;
 use super::sns::Sns;
 use super::sqs::Sqs;
@@ -21,7 +23,8 @@ pub(super) fn memory() -> Arc<Aws> {
 
 /// An SES on this file with topics and queues in memory.
 pub(crate) fn ses(path: Option<&Path>, clock: &Clock) -> Ses {
-    let sqs = Arc::new(Sqs::open(None, clock.clone()).unwrap());
+    let kms = Arc::new(Kms::open(None, clock.clone()).unwrap());
+    let sqs = Arc::new(Sqs::open(None, clock.clone(), kms).unwrap());
     let sns = Arc::new(Sns::open(None, clock.clone(), sqs).unwrap());
     Ses::open(path, clock.clone(), sns).unwrap()
 }
@@ -45,4 +48,15 @@ pub(super) fn folder(name: &str) -> std::path::PathBuf {
         std::fs::remove_dir_all(&folder).unwrap();
     }
     folder
+}
+
+/// The code of a refusal.
+pub(super) fn code<T: std::fmt::Debug, E: ProvideErrorMetadata + std::fmt::Debug, R: std::fmt::Debug>(
+    result: Result<T, SdkError<E, R>>,
+) -> String {
+    let error = result.unwrap_err();
+    let SdkError::ServiceError(service) = &error else {
+        panic!("{error:?}")
+    };
+    service.err().code().unwrap_or("none").to_owned()
 }

@@ -1,9 +1,11 @@
 //! The wire as a whole, through the real SDK clients: tables, roles, faults, HTTP, and what survives.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod fault;
+mod keys;
 
-use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, Put, ScalarAttributeType,
     TransactWriteItem,
@@ -13,11 +15,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sealpost_core::clock::Clock;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::fault::{Call, Failure, Phase, Verdict};
+use super::fault::Phase;
 use super::iam::Role;
 use super::server::serve;
-use super::testing::{folder, memory, sdk};
+use super::testing::{code, folder, memory, sdk};
 use super::wire::Aws;
 
 const TABLE: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/Mail";
@@ -79,16 +82,6 @@ fn new_item(pk: &str) -> TransactWriteItem {
 
 async fn n_items(client: &Client) -> usize {
     client.scan().table_name("Mail").send().await.unwrap().items().len()
-}
-
-fn code<T: std::fmt::Debug, E: ProvideErrorMetadata + std::fmt::Debug, R: std::fmt::Debug>(
-    result: Result<T, SdkError<E, R>>,
-) -> String {
-    let error = result.unwrap_err();
-    let SdkError::ServiceError(service) = &error else {
-        panic!("{error:?}")
-    };
-    service.err().code().unwrap_or("none").to_owned()
 }
 
 #[tokio::test]
@@ -281,7 +274,7 @@ async fn keys_queues_mail_and_objects_are_asked_for_by_their_own_arns() {
                 "StringEquals": { "kms:EncryptionContext:purpose": "mail" } } }),
         json!({ "Effect": "Allow", "Action": "sqs:SendMessage", "Resource": "arn:aws:sqs:us-east-1:000000000000:q" }),
         json!({ "Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::work/portal/*" }),
-        json!({ "Effect": "Allow", "Action": "ses:SendEmail", "Resource": "arn:aws:ses:us-east-1:000000000000:identity/clinic.test" }),
+        json!({ "Effect": "Allow", "Action": "ses:SendRawEmail", "Resource": "arn:aws:ses:us-east-1:000000000000:identity/clinic.test" }),
     ]);
     let own = sdk(&aws, Some(&role));
     let kms = aws_sdk_kms::Client::new(&own);
@@ -343,53 +336,19 @@ async fn keys_queues_mail_and_objects_are_asked_for_by_their_own_arns() {
     assert_ne!(code(send(None).await), "AccessDeniedException");
     let refused = send(Some("other")).await.unwrap_err();
     assert!(refused.message().unwrap().contains("configuration-set/other"));
-}
-
-#[tokio::test]
-async fn a_fault_hits_the_call_it_is_meant_for() {
-    let aws = memory();
-    let own = table(&aws).await;
-    let role = role(&[json!({ "Effect": "Allow", "Action": "*", "Resource": "*" })]);
-    let client = Client::new(&sdk(&aws, Some(&role)));
-    for (failure, phase, n_after) in [
-        (Failure::Throttled, Phase::Before, 0),
-        (Failure::ServerError, Phase::Before, 0),
-        (Failure::TimedOut, Phase::Before, 0),
-        (Failure::Reset, Phase::Before, 0),
-        (Failure::AccessDenied, Phase::Before, 0),
-        (Failure::TimedOut, Phase::After, 1),
-        (Failure::Garbage, Phase::After, 2),
-        (Failure::Reset, Phase::After, 3),
-    ] {
-        let seen = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&seen);
-        aws.set_faults(Some(Arc::new(move |call: &Call, at| {
-            counted.fetch_add(1, Ordering::SeqCst);
-            assert_eq!(
-                (call.service, call.operation.as_str(), call.role.as_str()),
-                ("dynamodb", "PutItem", "send")
-            );
-            if at == phase {
-                Verdict::Fail(failure)
-            } else {
-                Verdict::Go
-            }
-        })));
-        let pk = format!("{failure:?}{phase:?}");
-        let error = put(&client, &pk).send().await.unwrap_err();
-        match failure {
-            Failure::Throttled => assert_eq!(error.code(), Some("ThrottlingException")),
-            Failure::AccessDenied => assert_eq!(error.code(), Some("AccessDeniedException")),
-            Failure::ServerError => assert_eq!(error.raw_response().unwrap().status().as_u16(), 500),
-            Failure::TimedOut | Failure::Reset => assert!(matches!(error, SdkError::DispatchFailure(_)), "{error:?}"),
-            Failure::Garbage => assert!(!matches!(error, SdkError::DispatchFailure(_)), "{error:?}"),
-        }
-        assert_eq!(seen.load(Ordering::SeqCst), if phase == Phase::Before { 1 } else { 2 });
-        assert_eq!(n_items(&own).await, n_after, "{failure:?} {phase:?}");
-        assert_eq!(aws.n_calls(), 1);
-    }
-    aws.set_faults(None);
-    put(&client, "at last").send().await.unwrap();
+    let part = aws_sdk_sesv2::types::Content::builder().data("x").build().unwrap();
+    let body = aws_sdk_sesv2::types::Body::builder().text(part.clone()).build();
+    let simple = aws_sdk_sesv2::types::Message::builder()
+        .subject(part)
+        .body(body)
+        .build();
+    let content = aws_sdk_sesv2::types::EmailContent::builder().simple(simple).build();
+    let simple = ses.send_email().content(content).from_email_address("care@clinic.test");
+    let refused = simple.send().await.unwrap_err();
+    assert!(
+        refused.message().unwrap().contains("perform: ses:SendEmail on"),
+        "{refused:?}"
+    );
 }
 
 /// The other half of `a_process_that_is_killed_keeps_what_was_done`: does nothing unless that test started it.
@@ -437,7 +396,8 @@ async fn a_process_that_is_killed_keeps_what_was_done() {
 async fn over_http_the_answers_are_the_same_and_a_lost_reply_breaks_the_connection() {
     let aws = memory();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let address = listener.local_addr().unwrap();
+    let url = format!("http://{address}");
     let serving = tokio::spawn(serve(Arc::clone(&aws), listener));
     let http = reqwest::Client::new();
     let random = http
@@ -498,5 +458,16 @@ async fn over_http_the_answers_are_the_same_and_a_lost_reply_breaks_the_connecti
         .await;
     assert!(lost.unwrap_err().status().is_none());
     assert_eq!(aws.ses.messages(&super::ses::Filter::default()).unwrap().len(), 1);
+    // A body that is too long is refused by its announced length, and by what comes where none is announced.
+    let announced = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 52428801\r\n\r\n".to_vec();
+    let mut chunked = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3200001\r\n".to_vec();
+    chunked.resize(chunked.len() + 0x320_0001, b'x');
+    for request in [announced, chunked] {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(&request).await.unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 413");
+    }
     serving.abort();
 }

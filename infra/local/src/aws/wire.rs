@@ -22,11 +22,11 @@ use super::error::AwsError;
 use super::fault::Hook;
 use super::iam::{Need, Role};
 use super::kms::Kms;
-use super::s3::{Permissions, S3};
+use super::s3::{Keys, Permissions, S3};
 use super::ses::Ses;
 use super::sns::Sns;
 use super::sqs::Sqs;
-pub(crate) use answer::{denied, failed, garbage, request_id};
+pub(crate) use answer::{denied, dynamodb as dynamodb_answer, error, garbage, json as json_answer};
 pub(crate) use target::{Service, Target};
 
 /// The code by which SES says that it accepted the mail and the answer must not arrive.
@@ -39,7 +39,7 @@ pub struct Aws {
     /// Objects.
     pub s3: S3,
     /// Keys.
-    pub kms: Kms,
+    pub kms: Arc<Kms>,
     /// Queues.
     pub sqs: Arc<Sqs>,
     /// Topics.
@@ -78,7 +78,10 @@ impl Aws {
             std::fs::create_dir_all(dir).context("the folder of the local AWS cannot be made")?;
         }
         let file = |name: &str| dir.map(|dir| dir.join(name));
-        let sqs = Sqs::open(file("sqs.sqlite").as_deref(), clock.clone()).context("the queues cannot be opened")?;
+        let kms = Kms::open(file("kms.sqlite").as_deref(), clock.clone()).context("the keys cannot be opened")?;
+        let kms = Arc::new(kms);
+        let sqs = Sqs::open(file("sqs.sqlite").as_deref(), clock.clone(), Arc::clone(&kms))
+            .context("the queues cannot be opened")?;
         let sqs = Arc::new(sqs);
         let sns = Sns::open(file("sns.sqlite").as_deref(), clock.clone(), Arc::clone(&sqs))
             .context("the topics cannot be opened")?;
@@ -88,7 +91,7 @@ impl Aws {
         Ok(Arc::new(Self {
             dynamodb: Dynamodb::open(file("dynamodb.sqlite").as_deref())?,
             s3: S3::open(file("s3.sqlite").as_deref(), clock.clone()).context("the buckets cannot be opened")?,
-            kms: Kms::open(file("kms.sqlite").as_deref(), clock.clone()).context("the keys cannot be opened")?,
+            kms,
             sqs,
             sns,
             ses: Arc::new(ses),
@@ -123,6 +126,7 @@ impl Aws {
                     let may = move |action: &str, resource: &str| role.check(&[Need::plain(action, resource)]).is_ok();
                     request.extensions_mut().insert(Permissions::new(may));
                 }
+                request.extensions_mut().insert(self.keys_for(caller));
                 return Reply::Answer(self.s3.call(request).await);
             }
             Service::Dynamodb => {
@@ -138,7 +142,7 @@ impl Aws {
                 Err(error) => Err(error),
             },
             Service::Sns => {
-                let answer = self.sns.call(operation, form::parameters(request.body()));
+                let answer = form::parameters(request.body()).and_then(|given| self.sns.call(operation, given));
                 return Reply::Answer(match answer {
                     Ok(result) => answer::query(operation, &result),
                     Err(error) => answer::error(Some(target.service), &error),
@@ -158,6 +162,23 @@ impl Aws {
             Err(error) if error.code == REPLY_LOST => Reply::Lost,
             Err(error) => Reply::Answer(answer::error(Some(target.service), &error)),
         }
+    }
+}
+
+impl Aws {
+    /// The keys that S3 may use for a caller: those that its role allows and that are enabled.
+    fn keys_for(&self, caller: &Caller) -> Keys {
+        let (kms, role) = (Arc::clone(&self.kms), caller.role.clone());
+        Keys::new(move |key, action| {
+            if let (Some(role), Some(found)) = (&role, kms.locate(key)) {
+                let need = Need::plain(&format!("kms:{action}"), found.arn);
+                role.check(&[need]).map_err(|denied| denied.of(Service::S3))?;
+            }
+            kms.serves(key).map_err(|refusal| AwsError {
+                code: format!("KMS.{}", refusal.code),
+                ..refusal
+            })
+        })
     }
 }
 

@@ -3,7 +3,6 @@
 //! An invocation runs in a task of its own. It ends at the function's timeout wherever it stands, and a panic in it is a
 //! failure of that invocation alone, as on Lambda.
 
-use std::fmt::Write as _;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,6 +28,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use crate::aws::iam::Role;
+use crate::aws::random;
 use crate::aws::wire::Aws;
 use crate::template::{self, REGION};
 
@@ -211,21 +211,7 @@ pub(super) fn sdk(client: SharedHttpClient) -> SdkConfig {
         .build()
 }
 
-/// A new request id, in the form that AWS gives it: a random UUID of version 4.
+/// A new request id, in the form that AWS gives it; none where there is no randomness, since a call does not fail for it.
 pub(super) fn request_id() -> String {
-    let mut bytes: [u8; 16] = rand::random();
-    for (place, keep, set) in [(6, 0x0f, 0x40), (8, 0x3f, 0x80)] {
-        if let Some(byte) = bytes.get_mut(place) {
-            *byte = *byte & keep | set;
-        }
-    }
-    let mut text = String::with_capacity(36);
-    for (n, byte) in bytes.iter().enumerate() {
-        if matches!(n, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        // Writing into a String cannot fail.
-        write!(text, "{byte:02x}").unwrap_or_default();
-    }
-    text
+    random::id().unwrap_or_default()
 }

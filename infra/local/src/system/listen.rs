@@ -104,9 +104,7 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
 pub(super) async fn serve_aws(listener: TcpListener, shared: Arc<Shared>) {
     let mut stopping = shared.stopping.subscribe();
     tokio::select! {
-        ended = server::serve(Arc::clone(&shared.aws), listener) => if let Err(error) = ended {
-            tracing::error!(cause = %error, "the local AWS listens no longer");
-        },
+        () = server::serve(Arc::clone(&shared.aws), listener) => {}
         _ = stopping.wait_for(|stops| *stops) => {}
     }
 }

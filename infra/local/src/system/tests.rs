@@ -337,7 +337,7 @@ async fn what_becomes_of_a_mail_is_told_through_topic_and_queue() {
     assert_eq!(ses.n_published(), 2);
     system.advance(Duration::from_secs(540)).unwrap();
     assert!(system.settled(patience).await.unwrap());
-    let asked = json!({"QueueUrl": "/probe", "MaxNumberOfMessages": 10});
+    let asked = json!({"QueueUrl": "http://sqs.test/000000000000/probe", "MaxNumberOfMessages": 10});
     let got = system.aws.sqs.call("ReceiveMessage", asked).await.unwrap();
     let bodies = got["Messages"]
         .as_array()

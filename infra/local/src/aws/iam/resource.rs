@@ -1,6 +1,6 @@
 //! Policies of resources: whether a queue's or a topic's own policy lets another AWS service use it.
 //!
-//! Functions are held to their roles; services of AWS, which have none, to the policy of what they use. A condition that is
+//! Functions are held to their roles; services of AWS, which have none, to the policy of what they use. A statement that is
 //! not understood here never allows and always denies, so that a mistake shows as a refusal.
 
 use serde_json::Value;
@@ -25,16 +25,27 @@ pub(crate) struct Asked<'a> {
 pub(crate) fn allows(policy: &Value, asked: Asked<'_>) -> bool {
     let statements = list(policy.get("Statement"));
     let any = |effect: &str, unknown: bool| {
-        let fits = |statement: &&&Value| {
-            statement.get("Effect").and_then(Value::as_str) == Some(effect) && asked.fits(statement)
-        };
-        let mut found = statements.iter().filter(fits);
-        found.any(|statement| asked.holds(statement).unwrap_or(unknown))
+        let is_of = |statement: &&&Value| statement.get("Effect").and_then(Value::as_str) == Some(effect);
+        let mut found = statements.iter().filter(is_of);
+        found.any(|statement| asked.applies(statement).unwrap_or(unknown))
     };
     !any("Deny", true) && any("Allow", false)
 }
 
 impl Asked<'_> {
+    /// Whether a statement is about what is asked and its conditions hold; `None` where it is not understood.
+    fn applies(&self, statement: &Value) -> Option<bool> {
+        let negated = ["NotPrincipal", "NotAction", "NotResource"];
+        if negated.iter().any(|name| statement.get(name).is_some()) {
+            return None;
+        }
+        if self.fits(statement) {
+            self.holds(statement)
+        } else {
+            Some(false)
+        }
+    }
+
     /// Whether a statement speaks of this service, action and resource.
     fn fits(&self, statement: &Value) -> bool {
         let any = |name: &str, fits: &dyn Fn(&str) -> bool| texts(statement.get(name)).into_iter().any(fits);
@@ -51,13 +62,11 @@ impl Asked<'_> {
 
     /// Whether all conditions of a statement hold; `None` where one is not understood.
     fn holds(&self, statement: &Value) -> Option<bool> {
+        let Some(conditions) = statement.get("Condition") else {
+            return Some(true);
+        };
         let mut holds = true;
-        for (operator, keys) in statement
-            .get("Condition")
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten()
-        {
+        for (operator, keys) in conditions.as_object()? {
             for (key, wanted) in keys.as_object()? {
                 // What a service's call carries ("Global condition context keys", IAM User Guide). It has no owner and no
                 // organisation, so a condition on those does not hold.
@@ -68,15 +77,20 @@ impl Asked<'_> {
                     "aws:sourceowner" | "aws:sourceorgid" | "aws:principalorgid" => None,
                     _ => return None,
                 };
-                let fits = |wanted: &str| match (operator.as_str(), found) {
-                    (_, None) => Some(false),
-                    ("StringEquals" | "Bool", Some(found)) => Some(wanted == found),
-                    ("StringLike" | "ArnLike" | "ArnEquals", Some(found)) => Some(like(wanted, found)),
-                    _ => None,
+                let is_like = match operator.as_str() {
+                    "StringEquals" | "Bool" => false,
+                    "StringLike" | "ArnLike" | "ArnEquals" => true,
+                    // Among the others are those that hold for a key that is absent, such as StringNotEquals.
+                    _ => return None,
                 };
                 let mut is_any = false;
-                for wanted in texts(Some(wanted)) {
-                    is_any |= fits(wanted)?;
+                for wanted in list(Some(wanted)) {
+                    let wanted = match wanted {
+                        Value::String(text) => text.clone(),
+                        Value::Bool(is_true) => is_true.to_string(),
+                        _ => return None,
+                    };
+                    is_any |= found.is_some_and(|found| if is_like { like(&wanted, found) } else { wanted == found });
                 }
                 holds &= is_any;
             }
@@ -123,6 +137,12 @@ mod tests {
             json!({"Effect": effect, "Principal": "*", "Action": "sqs:*", "Resource": "*",
             "Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}})
         };
+        let denied = |name: &str, value: Value| {
+            let mut statement = json!({"Effect": "Deny", "Principal": "*", "Action": "*", "Resource": "*"});
+            statement[name] = value;
+            statement
+        };
+        let negated = |key: &str| json!({"StringNotEquals": {key: "x"}});
         let owner = json!({"StringEquals": {"AWS:SourceOwner": "000000000000"}});
         let account = json!({"StringEquals": {"aws:SourceAccount": ["1", "000000000000"]}});
         for (statements, expected) in [
@@ -148,6 +168,36 @@ mod tests {
             (vec![allow.clone(), deny], false),
             (vec![allow.clone(), strange("Deny")], false),
             (vec![strange("Allow")], false),
+            (
+                vec![allow.clone(), denied("Condition", negated("aws:SourceOwner"))],
+                false,
+            ),
+            (
+                vec![allow.clone(), denied("Condition", negated("aws:SourceArn"))],
+                false,
+            ),
+            (with("Condition", negated("aws:SourceOwner")), false),
+            (vec![allow.clone(), denied("Condition", json!("none"))], false),
+            (with("Condition", json!([])), false),
+            (vec![allow.clone(), denied("NotPrincipal", json!({"AWS": "*"}))], false),
+            (vec![allow.clone(), denied("NotAction", json!("sqs:Receive*"))], false),
+            (vec![allow.clone(), denied("NotResource", json!(TOPIC))], false),
+            (with("NotResource", json!(TOPIC)), false),
+            (
+                vec![
+                    allow.clone(),
+                    denied("Condition", json!({"Bool": {"aws:SecureTransport": true}})),
+                ],
+                false,
+            ),
+            (
+                vec![
+                    allow.clone(),
+                    denied("Condition", json!({"Bool": {"aws:SecureTransport": false}})),
+                ],
+                true,
+            ),
+            (vec![allow.clone(), denied("Action", json!("sqs:PurgeQueue"))], true),
         ] {
             let asked = Asked {
                 service: "sns.amazonaws.com",

@@ -53,7 +53,7 @@ impl Call<'_> {
         let (limit, marker) = self.page(50)?;
         self.given.finish()?;
         let of = of
-            .map(|reference| Key::find(self.tx, &reference))
+            .map(|reference| Key::by_id(self.tx, &reference))
             .transpose()?
             .map(|key| key.id);
         let mut query = self.tx.prepare(

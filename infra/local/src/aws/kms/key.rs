@@ -4,10 +4,12 @@ use rusqlite::{Row, Transaction, params};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::material::{self, Spec};
-use super::{Call, maybe, seconds, validation};
+use super::material::Spec;
+use super::{Call, seconds, validation};
 use crate::aws::arn;
 use crate::aws::error::AwsError;
+use crate::aws::random;
+use crate::aws::store::maybe;
 
 const DAY_MS: i64 = 86_400_000;
 /// ScheduleKeyDeletion: 7 to 30 days, 30 if not given (KMS API Reference).
@@ -58,6 +60,16 @@ impl Key {
         };
         let query = format!("SELECT {COLUMNS} FROM keys WHERE id = ?1");
         maybe(tx.query_row(&query, [id.ok_or_else(missing)?], Self::read))?.ok_or_else(missing)
+    }
+
+    /// The key that an id or ARN stands for.
+    pub(super) fn by_id(tx: &Transaction<'_>, reference: &str) -> Result<Self, AwsError> {
+        let name = reference.strip_prefix(&arn::of("kms", "")).unwrap_or(reference);
+        if name.starts_with("alias/") {
+            let message = format!("Invalid keyId '{reference}'");
+            return Err(AwsError::bad_request("NotFoundException", message));
+        }
+        Self::find(tx, reference)
     }
 
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -178,6 +190,7 @@ impl Call<'_> {
         }
         let description: Option<String> = self.given.optional("Description")?;
         let policy: Option<String> = self.given.optional("Policy")?;
+        policy.as_deref().map_or(Ok(()), check_policy)?;
         let tags: Vec<Tag> = self.given.optional("Tags")?.unwrap_or_default();
         self.given.optional::<bool>("BypassPolicyLockoutSafetyCheck")?;
         if self.given.optional::<bool>("MultiRegion")? == Some(true) {
@@ -191,9 +204,8 @@ impl Call<'_> {
             return Err(AwsError::not_implemented("KMS CreateKey: Origin other than AWS_KMS"));
         }
         self.given.finish()?;
-        let id: [u8; 16] = material::random_bytes(16)?.try_into().unwrap_or_default();
         let key = Key {
-            id: material::uuid(id),
+            id: random::id()?,
             spec,
             description: description.unwrap_or_default(),
             policy,
@@ -242,7 +254,7 @@ impl Call<'_> {
     }
 
     pub(super) fn set_enabled(mut self, is_enabled: bool) -> Result<Value, AwsError> {
-        let key = self.key("KeyId")?.not_pending()?;
+        let key = self.itself()?.not_pending()?;
         self.given.finish()?;
         self.tx.execute(
             "UPDATE keys SET is_enabled = ?2 WHERE id = ?1",
@@ -252,7 +264,7 @@ impl Call<'_> {
     }
 
     pub(super) fn schedule_deletion(mut self) -> Result<Value, AwsError> {
-        let key = self.key("KeyId")?.not_pending()?;
+        let key = self.itself()?.not_pending()?;
         let days = self
             .given
             .optional("PendingWindowInDays")?
@@ -270,7 +282,7 @@ impl Call<'_> {
     }
 
     pub(super) fn cancel_deletion(mut self) -> Result<Value, AwsError> {
-        let key = self.key("KeyId")?;
+        let key = self.itself()?;
         self.given.finish()?;
         if key.delete_at_ms.is_none() {
             let message = format!("{} is not pending deletion.", key.arn());
@@ -284,7 +296,7 @@ impl Call<'_> {
     }
 
     pub(super) fn update_description(mut self) -> Result<Value, AwsError> {
-        let key = self.key("KeyId")?.not_pending()?;
+        let key = self.itself()?.not_pending()?;
         let description: String = self.given.required("Description")?;
         self.given.finish()?;
         self.tx.execute(
@@ -295,24 +307,19 @@ impl Call<'_> {
     }
 
     pub(super) fn put_policy(mut self) -> Result<Value, AwsError> {
-        let key = self.key("KeyId")?.not_pending()?;
+        let key = self.itself()?.not_pending()?;
         let policy: String = self.given.required("Policy")?;
         self.policy_name()?;
         self.given.optional::<bool>("BypassPolicyLockoutSafetyCheck")?;
         self.given.finish()?;
-        if serde_json::from_str::<Map<String, Value>>(&policy).is_err() {
-            return Err(AwsError::bad_request(
-                "MalformedPolicyDocumentException",
-                "The policy is not a JSON object.",
-            ));
-        }
+        check_policy(&policy)?;
         self.tx
             .execute("UPDATE keys SET policy = ?2 WHERE id = ?1", params![key.id, policy])?;
         Ok(json!({}))
     }
 
     pub(super) fn get_policy(mut self) -> Result<Value, AwsError> {
-        let key = self.key("KeyId")?;
+        let key = self.itself()?;
         self.policy_name()?;
         self.given.finish()?;
         Ok(json!({ "Policy": key.policy.as_deref().unwrap_or(DEFAULT_POLICY), "PolicyName": "default" }))
@@ -345,7 +352,14 @@ impl Call<'_> {
     pub(super) fn rotation_status(mut self) -> Result<Value, AwsError> {
         let key = self.rotatable()?;
         self.given.finish()?;
-        let mut status = json!({ "KeyId": key.arn(), "KeyRotationEnabled": key.rotation_days.is_some() });
+        // A key that is about to be deleted does not rotate, and does so again when it is not deleted (GetKeyRotationStatus,
+        // KMS API Reference).
+        let is_pending = key.delete_at_ms.is_some();
+        let is_on = key.rotation_days.is_some() && !is_pending;
+        let mut status = json!({ "KeyId": key.arn(), "KeyRotationEnabled": is_on });
+        if is_pending {
+            return Ok(status);
+        }
         if let (Some(days), Some(since), Some(status)) =
             (key.rotation_days, key.rotation_since_ms, status.as_object_mut())
         {
@@ -358,7 +372,7 @@ impl Call<'_> {
     }
 
     pub(super) fn tag(mut self) -> Result<Value, AwsError> {
-        let key = self.key("KeyId")?.not_pending()?;
+        let key = self.itself()?.not_pending()?;
         let tags: Vec<Tag> = self.given.required("Tags")?;
         self.given.finish()?;
         put_tags(self.tx, &key.id, &tags)?;
@@ -366,7 +380,7 @@ impl Call<'_> {
     }
 
     pub(super) fn untag(mut self) -> Result<Value, AwsError> {
-        let key = self.key("KeyId")?.not_pending()?;
+        let key = self.itself()?.not_pending()?;
         let names: Vec<String> = self.given.required("TagKeys")?;
         self.given.finish()?;
         for name in names {
@@ -377,7 +391,7 @@ impl Call<'_> {
     }
 
     pub(super) fn list_tags(mut self) -> Result<Value, AwsError> {
-        let key = self.key("KeyId")?;
+        let key = self.itself()?;
         let (limit, marker) = self.page(50)?;
         self.given.finish()?;
         let tags = tags(self.tx, &key.id)?.into_iter().filter(|(name, _)| *name > marker);
@@ -387,7 +401,7 @@ impl Call<'_> {
 
     /// Only symmetric keys rotate.
     fn rotatable(&mut self) -> Result<Key, AwsError> {
-        let key = self.key("KeyId")?.not_pending()?;
+        let key = self.itself()?;
         if key.spec == Spec::Symmetric {
             return Ok(key);
         }
@@ -429,6 +443,14 @@ pub(super) fn paged(name: &str, mut entries: Vec<(String, Value)>, limit: usize)
         page.insert("NextMarker".to_owned(), json!(marker));
     }
     page
+}
+
+/// A policy has to be JSON; what it says is not looked at.
+fn check_policy(policy: &str) -> Result<(), AwsError> {
+    let parsed = serde_json::from_str::<Map<String, Value>>(policy);
+    parsed
+        .map(|_| ())
+        .map_err(|_| AwsError::bad_request("MalformedPolicyDocumentException", "The policy is not a JSON object."))
 }
 
 fn put_tags(tx: &Transaction<'_>, id: &str, tags: &[Tag]) -> Result<(), AwsError> {

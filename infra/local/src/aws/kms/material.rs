@@ -17,6 +17,7 @@ use aws_lc_rs::{constant_time, hmac, rand};
 use http::StatusCode;
 
 use crate::aws::error::AwsError;
+use crate::aws::random;
 
 /// What a ciphertext is bound to.
 pub(super) type Context = BTreeMap<String, String>;
@@ -126,22 +127,8 @@ impl Header {
 
     /// The key's id, as a UUID is written.
     pub(super) fn key_id(&self) -> String {
-        uuid(self.id)
+        random::uuid(self.id)
     }
-}
-
-/// Sixteen bytes as a UUID is written.
-pub(super) fn uuid(bytes: [u8; 16]) -> String {
-    let hex = format!("{:032x}", u128::from_be_bytes(bytes));
-    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    format!(
-        "{}-{}-{}-{}-{}",
-        part(0, 8),
-        part(8, 12),
-        part(12, 16),
-        part(16, 20),
-        part(20, 32)
-    )
 }
 
 /// Encrypts under a symmetric key.

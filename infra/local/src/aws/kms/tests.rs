@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ED25519, ParsedPublicKey};
 use aws_sdk_kms::Client;
-use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::error::ProvideErrorMetadata;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{
     DataKeySpec, KeySpec, KeyState, KeyUsageType, MacAlgorithmSpec, MessageType, SigningAlgorithmSpec,
 };
 use sealpost_core::clock::Clock;
+use serde_json::json;
 
-use crate::aws::testing::{folder, memory, sdk};
+use crate::aws::testing::{code, folder, memory, sdk};
 use crate::aws::wire::Aws;
 
 const DAY_MS: i64 = 86_400_000;
@@ -41,16 +42,6 @@ fn context(tenant: &str) -> Option<HashMap<String, String>> {
         ("tenant".to_owned(), tenant.to_owned()),
         ("purpose".to_owned(), "mail".to_owned()),
     ]))
-}
-
-fn code<T: std::fmt::Debug, E: ProvideErrorMetadata + std::fmt::Debug, R: std::fmt::Debug>(
-    result: Result<T, SdkError<E, R>>,
-) -> String {
-    let error = result.unwrap_err();
-    let SdkError::ServiceError(service) = &error else {
-        panic!("{error:?}")
-    };
-    service.err().code().unwrap_or("none").to_owned()
 }
 
 #[tokio::test]
@@ -386,6 +377,51 @@ async fn what_is_not_there_is_named() {
 }
 
 #[tokio::test]
+async fn an_operation_on_the_key_itself_takes_no_alias() {
+    let aws = memory();
+    let client = kms(&aws);
+    let arn = symmetric(&client).await;
+    let alias = "alias/mail";
+    client
+        .create_alias()
+        .alias_name(alias)
+        .target_key_id(&arn)
+        .send()
+        .await
+        .unwrap();
+    for (operation, more) in [
+        ("EnableKey", json!({})),
+        ("DisableKey", json!({})),
+        ("ScheduleKeyDeletion", json!({})),
+        ("CancelKeyDeletion", json!({})),
+        ("UpdateKeyDescription", json!({"Description": "x"})),
+        ("PutKeyPolicy", json!({"Policy": "{}"})),
+        ("GetKeyPolicy", json!({})),
+        ("EnableKeyRotation", json!({})),
+        ("DisableKeyRotation", json!({})),
+        ("GetKeyRotationStatus", json!({})),
+        ("TagResource", json!({"Tags": []})),
+        ("UntagResource", json!({"TagKeys": []})),
+        ("ListResourceTags", json!({})),
+        ("ListAliases", json!({})),
+    ] {
+        for alias in [alias.to_owned(), crate::aws::arn::of("kms", alias)] {
+            let mut body = more.clone();
+            body["KeyId"] = json!(alias);
+            let refused = aws.kms.call(operation, body).await.unwrap_err();
+            assert_eq!(refused.code, "NotFoundException", "{operation} {alias}");
+        }
+    }
+    client
+        .encrypt()
+        .key_id(alias)
+        .plaintext(Blob::new("x"))
+        .send()
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn tags_policies_rotation_and_pages() {
     let client = kms(&memory());
     let arn = symmetric(&client).await;
@@ -419,6 +455,15 @@ async fn tags_policies_rotation_and_pages() {
     client.enable_key_rotation().key_id(&arn).send().await.unwrap();
     let status = client.get_key_rotation_status().key_id(&arn).send().await.unwrap();
     assert!(status.key_rotation_enabled);
+    let due = client.schedule_key_deletion().key_id(&arn).send().await.unwrap();
+    assert_eq!(due.key_state(), Some(&KeyState::PendingDeletion));
+    let status = client.get_key_rotation_status().key_id(&arn).send().await.unwrap();
+    assert!(!status.key_rotation_enabled && status.next_rotation_date.is_none());
+    client.cancel_key_deletion().key_id(&arn).send().await.unwrap();
+    let status = client.get_key_rotation_status().key_id(&arn).send().await.unwrap();
+    assert!(status.key_rotation_enabled);
+    let made = client.create_key().policy("none").send().await;
+    assert_eq!(code(made), "MalformedPolicyDocumentException");
     let signing = key(&client, KeySpec::EccNistP256, KeyUsageType::SignVerify).await;
     assert_eq!(
         code(client.enable_key_rotation().key_id(&signing).send().await),

@@ -10,6 +10,10 @@ use s3s::access::{S3Access, S3AccessContext};
 use s3s::path::S3Path;
 use s3s::{S3Error, S3ErrorCode, S3Result};
 
+use super::Outcome;
+use super::object::Facts;
+use crate::aws::error::AwsError;
+
 /// Answers whether the caller may do an action (`s3:GetObject`) on a resource (an ARN). Belongs into the extensions of a
 /// request; where it is absent, the caller is the account's owner and may do everything.
 #[derive(Clone)]
@@ -21,6 +25,20 @@ impl Permissions {
     /// `ask` answers for an action and a resource.
     pub fn new(ask: impl Fn(&str, &str) -> bool + Send + Sync + 'static) -> Self {
         Self(Arc::new(ask))
+    }
+}
+
+/// Uses a KMS key for an action such as `GenerateDataKey`, or says why the caller cannot. Belongs into the extensions of a
+/// request; where it is absent, objects are encrypted in name only.
+#[derive(Clone)]
+pub struct Keys(Arc<UseKey>);
+
+type UseKey = dyn Fn(&str, &str) -> Result<(), AwsError> + Send + Sync;
+
+impl Keys {
+    /// `use_key` is given the key as the object names it, and the action.
+    pub fn new(use_key: impl Fn(&str, &str) -> Result<(), AwsError> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(use_key))
     }
 }
 
@@ -69,6 +87,19 @@ pub(super) fn check(extensions: &Extensions, action: &str, resource: &str) -> Re
         S3ErrorCode::AccessDenied,
         format!("User is not authorized to perform: {action} on resource: \"{resource}\""),
     ))
+}
+
+/// Refuses what needs the key of an encrypted object when the caller cannot use it ("Required AWS KMS key permissions" in
+/// "Using server-side encryption with AWS KMS keys", S3 User Guide). An object without a key of its own is under the one that
+/// AWS manages, which everybody in the account may use.
+pub(super) fn check_key(extensions: &Extensions, facts: &Facts, actions: &[&str]) -> Outcome<()> {
+    let (Some(Keys(use_key)), Some(key)) = (extensions.get::<Keys>(), &facts.encryption_key) else {
+        return Ok(());
+    };
+    for action in actions {
+        use_key(key, action)?;
+    }
+    Ok(())
 }
 
 /// Whether the caller's permissions cover this.

@@ -10,6 +10,7 @@ use super::checksum::{self, Checked, Sums};
 use super::lock::Lock;
 use super::object::{self, Facts, New, Version};
 use super::{Outcome, bucket};
+use crate::aws::random;
 
 /// The least size of every part but the last (User Guide, "Amazon S3 multipart upload limits").
 const MIN_PART: i64 = 5 * 1024 * 1024;
@@ -68,7 +69,7 @@ pub(super) fn create(
     Sums::of_algorithm(start.algorithm)?;
     let bucket = bucket::find(tx, bucket)?;
     let lock = object::granted_lock(&bucket, start.asked, now)?;
-    let id = format!("{:032x}", rand::random::<u128>());
+    let id = format!("{:032x}", u128::from_be_bytes(random::bytes()?));
     tx.execute(
         "INSERT INTO upload (id, bucket, key, started_ms, facts, algorithm, is_full_object, lock_mode, retain_until_ms, legal_hold)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -12,6 +12,7 @@ use super::bucket::{self, Bucket, Versioning};
 use super::checksum::Sums;
 use super::lock::{self, Lock, Mode, Retention};
 use super::{NULL_VERSION, Outcome, setting, time};
+use crate::aws::random;
 
 /// What a put says about its bytes, and a get gives back.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -403,7 +404,7 @@ fn insert(tx: &Transaction<'_>, bucket: &Bucket, version: &mut Version) -> Outco
     ])?;
     version.seq = tx.last_insert_rowid();
     version.id = if bucket.versioning == Versioning::Enabled {
-        let random = rand::random::<u128>() >> 48;
+        let random = u128::from_be_bytes(random::bytes()?) >> 48;
         format!("{:012x}{random:020x}", version.seq)
     } else {
         NULL_VERSION.to_owned()

@@ -192,6 +192,12 @@ pub(super) fn domain(address: &str) -> String {
     address.rsplit('@').next().unwrap_or_default().to_ascii_lowercase()
 }
 
+/// Whether a text has only what names of hosts are made of.
+pub(super) fn has_host_bytes(domain: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+    domain.bytes().all(is_part)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

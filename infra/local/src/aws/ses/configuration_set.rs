@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::behaviour::{LONGEST_DELIVERY_S, TlsPolicy};
 use super::{AwsError, Ses, bad_request, destination, listed, not_found, only, page, text};
+use crate::aws::arn::is_name;
 
 /// The shortest time that SES may be told to try, in seconds (SESv2 API Reference, DeliveryOptions).
 const SHORTEST_DELIVERY_S: i64 = 300;
@@ -68,8 +69,7 @@ impl Ses {
     pub(super) fn create_configuration_set(&self, mut body: Value) -> Result<Value, AwsError> {
         only("CreateConfigurationSet", &body, PARTS)?;
         let name = text(&body, "ConfigurationSetName")?.to_owned();
-        let is_named = !name.is_empty() && name.len() <= 64 && name.bytes().all(is_name_byte);
-        if !is_named {
+        if !is_name(&name, 64) {
             return Err(bad_request(
                 "Configuration set name must be 1 to 64 letters, digits, hyphens or underscores.",
             ));
@@ -172,11 +172,6 @@ pub(super) fn load(tx: &rusqlite::Transaction<'_>, name: &str) -> Result<Value, 
     let document: Option<String> = tx.query_row(sql, [name], |row| row.get(0)).optional()?;
     let document = document.ok_or_else(|| not_found(format!("Configuration set <{name}> does not exist.")))?;
     Ok(serde_json::from_str(&document).unwrap_or_default())
-}
-
-/// A byte that names and tags may have.
-pub(super) fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
 }
 
 fn check_delivery(options: &Value) -> Result<(), AwsError> {

@@ -3,9 +3,9 @@
 use rusqlite::{OptionalExtension, Transaction};
 use serde_json::{Value, json};
 
-use super::configuration_set::{self, is_name_byte};
+use super::configuration_set;
 use super::{AwsError, Ses, bad_request, not_found, only, text};
-use crate::aws::arn;
+use crate::aws::arn::{self, is_name};
 use crate::aws::sns::Message;
 
 /// Who publishes.
@@ -31,7 +31,7 @@ impl Ses {
         let operation = "CreateConfigurationSetEventDestination";
         only(operation, body, &["EventDestinationName", "EventDestination"])?;
         let name = text(body, "EventDestinationName")?;
-        if name.is_empty() || name.len() > 64 || !name.bytes().all(is_name_byte) {
+        if !is_name(name, 64) {
             return Err(bad_request(format!(
                 "Invalid event destination name <{name}>: only alphanumeric ASCII characters, '_', and '-' are allowed."
             )));

@@ -3,7 +3,7 @@
 use rusqlite::OptionalExtension;
 use serde_json::{Value, json};
 
-use super::behaviour::domain;
+use super::behaviour::{domain, has_host_bytes};
 use super::{AwsError, Ses, bad_request, listed, not_found, only, page, text};
 
 impl Ses {
@@ -25,10 +25,7 @@ impl Ses {
         )?;
         let name = text(body, "EmailIdentity")?.to_ascii_lowercase();
         let domain = domain(&name);
-        let is_domain = domain.contains('.')
-            && domain
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+        let is_domain = domain.contains('.') && has_host_bytes(&domain);
         if !is_domain || name.starts_with('@') || name.matches('@').count() > 1 {
             return Err(bad_request("EmailIdentity must be an email address or a domain."));
         }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::behaviour::{BounceReason, Event, EventType, domain};
 use super::raw::Raw;
+use super::send::message_id;
 use crate::aws::arn;
 
 /// Headers are cut off here, in octets ("headersTruncated").
@@ -217,22 +218,8 @@ fn complaint(happening: &Happening<'_>) -> Value {
 /// An id in the form of message ids.
 fn feedback_id(happening: &Happening<'_>) -> String {
     let digest = digest::digest(&digest::SHA256, happening.seed.as_bytes());
-    let hex: String = digest
-        .as_ref()
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    format!(
-        "0100{:012x}-{}-{}-{}-{}-{}-000000",
-        happening.event.at_ms,
-        part(0, 8),
-        part(8, 12),
-        part(12, 16),
-        part(16, 20),
-        part(20, 32)
-    )
+    let octets = digest.as_ref().first_chunk().copied().unwrap_or_default();
+    message_id(happening.event.at_ms, octets)
 }
 
 /// The header fields as they came in, and whether some are left out.

@@ -3,16 +3,17 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mail_parser::MessageParser;
-use sealpost_core::random::Random;
 use serde_json::{Value, json};
 
-use super::behaviour::{self, Answer, BounceReason, EventType, TlsPolicy};
-use super::configuration_set::{self, Options, is_name_byte};
+use super::behaviour::{self, Answer, BounceReason, EventType, TlsPolicy, has_host_bytes};
+use super::configuration_set::{self, Options};
 use super::identity::Sender;
 use super::mail::Recipient;
 use super::raw::Raw;
 use super::record::Origin;
 use super::{AwsError, Ses, account, bad_request, identity, only, publish, suppression};
+use crate::aws::arn::is_name;
+use crate::aws::random;
 
 /// Recipients of one email, To, Cc and Bcc together (SESv2 API Reference, SendEmail).
 const MOST_RECIPIENTS: usize = 50;
@@ -58,7 +59,7 @@ impl Ses {
 
         let now = self.clock.now();
         let now_ms = now.as_millisecond();
-        let id = message_id(now_ms)?;
+        let id = message_id(now_ms, random::bytes()?);
         let (answer, set) = self.store.change(|tx| {
             if !account::is_sending_enabled(tx)? {
                 return Err(AwsError::bad_request(
@@ -195,7 +196,7 @@ fn tags(tags: Option<&Value>) -> Result<Vec<(String, String)>, AwsError> {
     for tag in tags {
         for part in ["Name", "Value"] {
             let text = super::text(tag, part)?;
-            let is_valid = !text.is_empty() && text.len() <= LONGEST_TAG && text.bytes().all(is_name_byte);
+            let is_valid = is_name(text, LONGEST_TAG);
             if !is_valid {
                 return Err(bad_request(format!(
                     "Invalid tag {}. Only alphanumeric ASCII characters, '_', and '-' are allowed, 1 to {LONGEST_TAG} of them.",
@@ -292,33 +293,13 @@ fn check_address(address: &str) -> Result<(), AwsError> {
     if local.is_empty() || local.bytes().any(|byte| byte.is_ascii_control() || byte == b' ') {
         return Err(bad_request("Local address contains control or whitespace"));
     }
-    let is_host = domain
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.');
-    if !is_host || domain.starts_with('.') || domain.ends_with('.') || domain.contains("..") {
+    if !has_host_bytes(domain) || domain.starts_with('.') || domain.ends_with('.') || domain.contains("..") {
         return Err(bad_request("Domain contains illegal character"));
     }
     Ok(())
 }
 
 /// An id in SES's form: the region's prefix, the time, random octets as a UUID, and the version.
-fn message_id(now_ms: i64) -> Result<String, AwsError> {
-    let random = Random::system().bytes::<16>().map_err(|_| {
-        AwsError::new(
-            http::StatusCode::INTERNAL_SERVER_ERROR,
-            "InternalFailure",
-            "no random octets",
-        )
-    })?;
-    let random = u128::from_be_bytes(random);
-    let hex = format!("{random:032x}");
-    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    Ok(format!(
-        "0100{now_ms:012x}-{}-{}-{}-{}-{}-000000",
-        part(0, 8),
-        part(8, 12),
-        part(12, 16),
-        part(16, 20),
-        part(20, 32)
-    ))
+pub(super) fn message_id(now_ms: i64, octets: [u8; 16]) -> String {
+    format!("0100{now_ms:012x}-{}-000000", random::uuid(octets))
 }

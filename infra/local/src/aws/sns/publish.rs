@@ -11,7 +11,7 @@ use super::{Sns, invalid};
 use crate::aws::error::AwsError;
 use crate::aws::iam::{Asked, allows};
 use crate::aws::parameters::Parameters;
-use crate::aws::wire::request_id;
+use crate::aws::random;
 
 /// The longest message with its attributes, in octets (Publish, SNS API Reference).
 const LONGEST_MESSAGE: usize = 262_144;
@@ -99,7 +99,7 @@ impl Sns {
             let topic = Topic::find(tx, arn)?;
             Subscription::of(tx, &topic)
         })?;
-        let id = request_id();
+        let id = random::id()?;
         for subscription in &subscriptions {
             let (body, attributes) = if subscription.is_raw() {
                 (message.text.clone(), json!(message.attributes))

@@ -4,11 +4,12 @@ use rusqlite::{Row, Transaction};
 use serde_json::json;
 
 use super::topic::Topic;
-use super::{Attributes, Call, attributes, entries, invalid, listed, maybe, not_found, parsed, read};
+use super::{Attributes, Call, attributes, entries, invalid, listed, not_found, parsed, read};
 use crate::aws::arn;
 use crate::aws::error::AwsError;
+use crate::aws::random;
+use crate::aws::store::maybe;
 use crate::aws::wire::form::element;
-use crate::aws::wire::request_id;
 
 /// What can be set; SNS has more, which are refused by name.
 const SETTABLE: &[&str] = &["RawMessageDelivery", "RedrivePolicy"];
@@ -104,7 +105,7 @@ impl Call<'_> {
         }
         let subscription = Subscription {
             topic: topic.name,
-            id: request_id(),
+            id: random::id()?,
             endpoint,
             attributes: set,
         };

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::aws::iam::Role;
+use crate::aws::kms::Kms;
 use crate::aws::testing::{folder, memory};
 use crate::aws::wire::{Aws, Caller, Reply};
 
@@ -18,7 +19,8 @@ impl World {
     fn open(dir: Option<&Path>) -> Self {
         let clock = Clock::system();
         let file = |name: &str| dir.map(|dir| dir.join(name));
-        let sqs = Arc::new(Sqs::open(file("sqs").as_deref(), clock.clone()).unwrap());
+        let kms = Arc::new(Kms::open(file("kms").as_deref(), clock.clone()).unwrap());
+        let sqs = Arc::new(Sqs::open(file("sqs").as_deref(), clock.clone(), kms).unwrap());
         let sns = Sns::open(file("sns").as_deref(), clock, Arc::clone(&sqs)).unwrap();
         Self { sns, sqs }
     }
@@ -52,7 +54,7 @@ impl World {
     }
 
     async fn bodies(&self, queue: &str) -> Vec<Value> {
-        let asked = json!({"QueueUrl": queue, "MaxNumberOfMessages": 10, "MessageAttributeNames": ["All"]});
+        let asked = json!({"QueueUrl": format!("http://sqs.test/000000000000/{queue}"), "MaxNumberOfMessages": 10, "MessageAttributeNames": ["All"]});
         let got = self.sqs.call("ReceiveMessage", asked).await.unwrap();
         got["Messages"].as_array().cloned().unwrap_or_default()
     }

@@ -4,9 +4,10 @@ use rusqlite::{Row, Transaction};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Attributes, Call, attributes, entries, invalid, listed, maybe, not_found, parsed, read};
-use crate::aws::arn;
+use super::{Attributes, Call, attributes, entries, invalid, listed, not_found, parsed, read};
+use crate::aws::arn::{self, is_name};
 use crate::aws::error::AwsError;
+use crate::aws::store::maybe;
 use crate::aws::wire::form::element;
 
 /// What can be set; SNS has more, which are refused by name.
@@ -111,8 +112,7 @@ impl Call<'_> {
         if name.ends_with(".fifo") {
             return Err(AwsError::not_implemented("SNS CreateTopic: FIFO topics"));
         }
-        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(is_name) {
+        if !is_name(&name, LONGEST_NAME) {
             return Err(invalid("Topic Name"));
         }
         for (name, value) in &set {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::aws::error::AwsError;
 
@@ -18,7 +19,7 @@ const NUMBERS: &[(&str, i64, i64, i64)] = &[
     ("VisibilityTimeout", 0, 43_200, 30),
     ("KmsDataKeyReusePeriodSeconds", 60, 86_400, 300),
 ];
-/// Recorded as they are.
+/// Kept as they are written.
 const TEXTS: &[&str] = &["Policy", "KmsMasterKeyId", "SqsManagedSseEnabled", "RedrivePolicy"];
 /// What a queue tells about itself.
 pub(super) const READ_ONLY: &[&str] = &[
@@ -56,10 +57,14 @@ pub(super) fn check(attributes: &Attributes) -> Result<(), AwsError> {
             }
         } else if name == "RedrivePolicy" && !value.is_empty() {
             redrive(value)?;
+        } else if name == "Policy" && !value.is_empty() {
+            serde_json::from_str::<Map<String, Value>>(value).map_err(|_| wrong(name))?;
+        } else if name == "SqsManagedSseEnabled" {
+            value.parse::<bool>().map_err(|_| wrong(name))?;
         } else if OTHERS.contains(&name.as_str()) {
             return Err(AwsError::not_implemented(&format!("SQS: queue attribute {name}")));
         } else if !TEXTS.contains(&name.as_str()) {
-            return Err(AwsError::bad_request("InvalidAttributeName", "Unknown Attribute."));
+            return Err(unknown());
         }
     }
     Ok(())
@@ -125,6 +130,11 @@ pub(super) fn redrive(policy: &str) -> Result<Redrive, AwsError> {
         target_arn: dead_letter_target_arn,
         max_receives,
     })
+}
+
+/// An attribute that SQS does not have.
+pub(super) fn unknown() -> AwsError {
+    AwsError::bad_request("InvalidAttributeName", "Unknown Attribute.")
 }
 
 fn wrong(name: &str) -> AwsError {

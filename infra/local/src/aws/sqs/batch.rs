@@ -8,9 +8,12 @@ use serde_json::{Map, Value, json};
 use super::Call;
 use super::message::{Draft, delete, hide};
 use super::queue::Queue;
+use crate::aws::arn::is_name;
 use crate::aws::error::AwsError;
 use crate::aws::parameters::Parameters;
 
+/// The longest id of an entry (SendMessageBatchRequestEntry, SQS API Reference).
+const LONGEST_ID: usize = 80;
 /// Entries in a batch (SQS API Reference).
 const MOST_ENTRIES: usize = 10;
 /// All bodies and attributes of a batch together: 1 MiB (SQS API Reference).
@@ -21,6 +24,7 @@ impl Call<'_> {
         let (queue, entries) = self.entries()?;
         let now_ms = self.now_ms;
         self.given.finish()?;
+        queue.check_key(self.kms)?;
         let mut drafts = Vec::new();
         for (id, mut given) in entries {
             let draft = Draft::parse(&mut given);
@@ -89,8 +93,7 @@ impl Call<'_> {
         for entry in entries {
             let mut given = Parameters::new("SQS", "batch entry", entry)?;
             let id: String = given.required("Id")?;
-            let is_id = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-            if id.is_empty() || id.len() > 80 || !id.bytes().all(is_id) {
+            if !is_name(&id, LONGEST_ID) {
                 return refuse(
                     "InvalidBatchEntryId",
                     "A batch entry id can only contain alphanumeric characters, hyphens and underscores.",

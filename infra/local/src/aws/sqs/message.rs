@@ -1,17 +1,21 @@
 //! Messages: sent, received, deleted, hidden for longer or shorter, moved to the dead-letter queue and back.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
+use http::StatusCode;
 use md5::{Digest, Md5};
 use rusqlite::{Row, Transaction, params};
-use sealpost_core::random::Random;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::queue::{Queue, name_in};
-use super::{Call, forget_expired, invalid, maybe};
+use super::attributes;
+use super::queue::{Queue, is_dead_letter_queue, name_in};
+use super::{Call, Sqs, forget_expired, invalid};
 use crate::aws::error::AwsError;
 use crate::aws::parameters::{Blob, Parameters};
+use crate::aws::random;
+use crate::aws::store::maybe;
 
 /// The longest visibility timeout, in seconds (SQS API Reference).
 const LONGEST_HIDDEN_S: i64 = 43_200;
@@ -19,6 +23,19 @@ const LONGEST_HIDDEN_S: i64 = 43_200;
 const LONGEST_DELAY_S: i64 = 900;
 const MOST_ATTRIBUTES: usize = 10;
 const MOST_RECEIVED: i64 = 10;
+/// What can be asked of a message beside its own attributes (ReceiveMessage, SQS API Reference).
+const SYSTEM_NAMES: [&str; 10] = [
+    "All",
+    "SenderId",
+    "SentTimestamp",
+    "ApproximateReceiveCount",
+    "ApproximateFirstReceiveTimestamp",
+    "SequenceNumber",
+    "MessageDeduplicationId",
+    "MessageGroupId",
+    "AWSTraceHeader",
+    "DeadLetterQueueSourceArn",
+];
 /// Who sends: the local AWS knows no principals.
 const SENDER: &str = "AIDAEXAMPLE";
 
@@ -92,7 +109,7 @@ impl Draft {
         if self.attributes.len() > MOST_ATTRIBUTES || !self.attributes.values().all(is_valid) {
             return Err(invalid("MessageAttributes are not valid."));
         }
-        let id = crate::aws::wire::request_id();
+        let id = random::id()?;
         tx.execute(
             "INSERT INTO messages (queue, id, body, attributes, sent_ms, visible_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![
@@ -128,7 +145,7 @@ pub(super) struct Receive {
 impl Receive {
     pub(super) fn parse(tx: &Transaction<'_>, mut given: Parameters) -> Result<Self, AwsError> {
         let url: String = given.required("QueueUrl")?;
-        let queue = Queue::find(tx, url.rsplit('/').next().unwrap_or_default())?;
+        let queue = Queue::at(tx, &url)?;
         let most = given.optional("MaxNumberOfMessages")?.unwrap_or(1);
         let hidden_s = given.optional("VisibilityTimeout")?;
         let wait_s = given.optional("WaitTimeSeconds")?;
@@ -144,6 +161,9 @@ impl Receive {
             return Err(invalid("WaitTimeSeconds must be between 0 and 20."));
         }
         hidden_s.map_or(Ok(()), check_hidden)?;
+        if !system_names.iter().all(|name| SYSTEM_NAMES.contains(&name.as_str())) {
+            return Err(attributes::unknown());
+        }
         Ok(Self {
             queue: queue.name,
             most,
@@ -154,24 +174,28 @@ impl Receive {
         })
     }
 
-    /// Receives what is visible now; `is_doubled` says for each message whether a second copy of it is delivered.
-    pub(super) fn run(
-        &self,
-        tx: &Transaction<'_>,
-        now_ms: i64,
-        is_doubled: impl Fn() -> bool,
-    ) -> Result<Vec<Value>, AwsError> {
+    /// Receives what is visible now, twice and in any order where the service was told so.
+    pub(super) fn run(&self, tx: &Transaction<'_>, sqs: &Sqs) -> Result<Vec<Value>, AwsError> {
+        let now_ms = sqs.clock.now_ms();
         let queue = Queue::find(tx, &self.queue)?;
+        queue.check_key(&sqs.kms)?;
         forget_expired(tx, &queue, now_ms)?;
         bury(tx, &queue, now_ms)?;
         let mut query =
             tx.prepare("SELECT * FROM messages WHERE queue = ?1 AND visible_ms <= ?2 ORDER BY visible_ms, n LIMIT ?3")?;
-        let rows = query.query_map(params![queue.name, now_ms, self.most], Stored::read)?;
-        let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+        let is_shuffled = sqs.is_shuffled.load(Ordering::SeqCst);
+        // A negative limit is none: what comes first is drawn from all that is visible.
+        let most = if is_shuffled { -1 } else { self.most };
+        let rows = query.query_map(params![queue.name, now_ms, most], Stored::read)?;
+        let mut rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+        if is_shuffled {
+            random::shuffle(&mut rows)?;
+            rows.truncate(usize::try_from(self.most).unwrap_or_default());
+        }
         let hidden_ms = self.hidden_s.unwrap_or_else(|| queue.number("VisibilityTimeout")) * 1000;
         let mut received = Vec::new();
         for mut message in rows {
-            if is_doubled() {
+            if sqs.is_doubled() {
                 tx.execute(
                     "INSERT INTO messages (queue, id, body, attributes, sent_ms, visible_ms, first_ms, receives, receives_here) \
                      SELECT queue, id, body, attributes, sent_ms, visible_ms, first_ms, receives, receives_here \
@@ -179,7 +203,7 @@ impl Receive {
                     [message.n],
                 )?;
             }
-            let handle = handle(message.n)?;
+            let handle = handle(message.n, now_ms)?;
             message.receives += 1;
             message.first_ms.get_or_insert(now_ms);
             tx.execute(
@@ -275,6 +299,7 @@ impl Call<'_> {
         let queue = self.queue()?;
         let draft = Draft::parse(&mut self.given)?;
         self.given.finish()?;
+        queue.check_key(self.kms)?;
         Ok(Value::Object(draft.send(self.tx, &queue, self.now_ms)?))
     }
 
@@ -295,13 +320,19 @@ impl Call<'_> {
         Ok(json!({}))
     }
 
-    /// Moves the visible messages of a dead-letter queue at once, to the queue they came from unless another one is named.
+    /// Moves the visible messages of a dead-letter queue at once, to the queue they came from unless another one is named. A
+    /// message that is moved is a new one, with a new id ("Configure a dead-letter queue redrive", Developer Guide).
     pub(super) fn start_message_move_task(mut self) -> Result<Value, AwsError> {
         let source: String = self.given.required("SourceArn")?;
         let destination: Option<String> = self.given.optional("DestinationArn")?;
-        self.given.optional::<i64>("MaxNumberOfMessagesPerSecond")?;
         self.given.finish()?;
-        let not_found = |_| AwsError::bad_request("ResourceNotFoundException", "The queue does not exist.");
+        let not_found = |_| {
+            AwsError::new(
+                StatusCode::NOT_FOUND,
+                "ResourceNotFoundException",
+                "The queue does not exist.",
+            )
+        };
         let queue = name_in(&source)
             .and_then(|name| Queue::find(self.tx, name))
             .map_err(not_found)?;
@@ -309,6 +340,9 @@ impl Call<'_> {
             name_in(destination)
                 .and_then(|name| Queue::find(self.tx, name))
                 .map_err(not_found)?;
+        }
+        if !is_dead_letter_queue(self.tx, &source)? {
+            return Err(invalid("Source queue must be configured as a Dead Letter Queue."));
         }
         forget_expired(self.tx, &queue, self.now_ms)?;
         let mut query = self
@@ -322,12 +356,13 @@ impl Call<'_> {
             // A message whose queue is gone meanwhile stays where it is.
             if let Ok(to) = name_in(&to).and_then(|name| Queue::find(self.tx, name)) {
                 self.tx.execute(
-                    "UPDATE messages SET queue = ?2, receives_here = 0, handle = NULL, source = NULL, sent_ms = ?3 WHERE n = ?1",
-                    params![n, to.name, self.now_ms],
+                    "UPDATE messages SET queue = ?2, id = ?4, sent_ms = ?3, receives = 0, receives_here = 0, first_ms = NULL, \
+                     handle = NULL, source = NULL WHERE n = ?1",
+                    params![n, to.name, self.now_ms, random::id()?],
                 )?;
             }
         }
-        Ok(json!({ "TaskHandle": crate::aws::wire::request_id() }))
+        Ok(json!({ "TaskHandle": random::id()? }))
     }
 }
 
@@ -359,6 +394,12 @@ pub(super) fn hide(
             "MessageNotInflight",
             "The message referred to is not in flight.",
         )),
+        // "Amazon SQS visibility timeout", Developer Guide: the limit is not extended by a change.
+        Some(_) if now_ms + hidden_s * 1000 > received_in(handle)?.saturating_add(LONGEST_HIDDEN_S * 1000) => {
+            Err(invalid(format!(
+                "Total VisibilityTimeout for the message is beyond the limit [{LONGEST_HIDDEN_S} seconds]"
+            )))
+        }
         Some(_) => {
             tx.execute(
                 "UPDATE messages SET visible_ms = ?2 WHERE n = ?1",
@@ -393,22 +434,23 @@ fn check_hidden(hidden_s: i64) -> Result<(), AwsError> {
     }
 }
 
-/// A new receipt handle: the row's number, and bytes that nobody can guess.
-fn handle(n: i64) -> Result<String, AwsError> {
-    let bytes: [u8; 16] = Random::system().bytes().map_err(|_| {
-        AwsError::new(
-            http::StatusCode::INTERNAL_SERVER_ERROR,
-            "InternalFailure",
-            "No randomness.",
-        )
-    })?;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("{n}.{hex}"))
+/// A new receipt handle: the row's number, when it was received, and bytes that nobody can guess.
+fn handle(n: i64, now_ms: i64) -> Result<String, AwsError> {
+    Ok(format!("{n}.{now_ms}.{:032x}", u128::from_be_bytes(random::bytes()?)))
 }
 
 fn number_in(handle: &str) -> Result<i64, AwsError> {
-    let number = handle.split_once('.').and_then(|(n, _)| n.parse().ok());
-    number.ok_or_else(|| AwsError::bad_request("ReceiptHandleIsInvalid", "The input receipt handle is invalid."))
+    part_of(handle, 0)
+}
+
+/// When the message of this handle was received, in milliseconds.
+fn received_in(handle: &str) -> Result<i64, AwsError> {
+    part_of(handle, 1)
+}
+
+fn part_of(handle: &str, n: usize) -> Result<i64, AwsError> {
+    let part = handle.split('.').nth(n).and_then(|part| part.parse().ok());
+    part.ok_or_else(|| AwsError::bad_request("ReceiptHandleIsInvalid", "The input receipt handle is invalid."))
 }
 
 /// An attribute has a type and exactly the value that the type asks for.

@@ -2,14 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use http::StatusCode;
 use rusqlite::{Row, Transaction, params};
 use serde_json::{Value, json};
 
 use super::attributes::{self, Attributes, READ_ONLY, Redrive};
-use super::{Call, forget_expired, invalid, maybe};
-use crate::aws::arn;
+use super::{Call, forget_expired, invalid};
+use crate::aws::arn::{self, is_name};
 use crate::aws::error::AwsError;
+use crate::aws::kms::Kms;
+use crate::aws::store::maybe;
 
+/// The longest name of a queue (CreateQueue, SQS API Reference).
+const LONGEST_NAME: usize = 80;
 /// A queue can be purged once a minute (SQS API Reference).
 const PURGE_MS: i64 = 60_000;
 
@@ -27,7 +32,24 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn find(tx: &Transaction<'_>, name: &str) -> Result<Self, AwsError> {
         let found = maybe(tx.query_row("SELECT * FROM queues WHERE name = ?1", [name], Self::read))?;
-        found.ok_or_else(|| AwsError::bad_request("QueueDoesNotExist", "The specified queue does not exist."))
+        found.ok_or_else(missing)
+    }
+
+    /// The queue that a URL names. Only the path counts, `/account/name`, since the host is the client's business.
+    pub(super) fn at(tx: &Transaction<'_>, url: &str) -> Result<Self, AwsError> {
+        let path = url.split_once("://").and_then(|(_, rest)| rest.split_once('/'));
+        let Some((account, name)) = path.and_then(|(_, path)| path.split_once('/')) else {
+            return Err(AwsError::new(
+                StatusCode::NOT_FOUND,
+                "InvalidAddress",
+                "The address is not valid for this endpoint.",
+            ));
+        };
+        if account == arn::ACCOUNT {
+            Self::find(tx, name)
+        } else {
+            Err(missing())
+        }
     }
 
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -72,6 +94,24 @@ impl Queue {
         set.or_else(|| attributes::default(name)).unwrap_or_default()
     }
 
+    /// Refuses what needs the key of an encrypted queue when the key cannot be used ("Errors" of SendMessage and
+    /// ReceiveMessage, SQS API Reference).
+    pub(super) fn check_key(&self, kms: &Kms) -> Result<(), AwsError> {
+        let Some(key) = self.attributes.get("KmsMasterKeyId") else {
+            return Ok(());
+        };
+        kms.serves(key).map_err(|refusal| AwsError {
+            code: match refusal.code.as_str() {
+                "NotFoundException" => "KmsNotFound".to_owned(),
+                "DisabledException" => "KmsDisabled".to_owned(),
+                "KMSInvalidStateException" => "KmsInvalidState".to_owned(),
+                "InvalidKeyUsageException" => "KmsInvalidKeyUsage".to_owned(),
+                _ => return refusal,
+            },
+            ..refusal
+        })
+    }
+
     /// Where a message goes that was received too often, and how often that is.
     pub(super) fn redrive(&self) -> Result<Option<Redrive>, AwsError> {
         self.attributes
@@ -79,6 +119,21 @@ impl Queue {
             .map(|policy| attributes::redrive(policy))
             .transpose()
     }
+}
+
+fn missing() -> AwsError {
+    AwsError::bad_request("QueueDoesNotExist", "The specified queue does not exist.")
+}
+
+/// Whether some queue sends what was received too often to the queue of this ARN.
+pub(super) fn is_dead_letter_queue(tx: &Transaction<'_>, arn: &str) -> Result<bool, AwsError> {
+    let mut query = tx.prepare("SELECT * FROM queues")?;
+    for queue in query.query_map([], Queue::read)? {
+        if queue?.redrive()?.is_some_and(|redrive| redrive.target_arn == arn) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A queue's URL.
@@ -93,10 +148,10 @@ pub(super) fn name_in(arn: &str) -> Result<&str, AwsError> {
 }
 
 impl Call<'_> {
-    /// The queue that `QueueUrl` names, by the last segment of its path.
+    /// The queue that `QueueUrl` names.
     pub(super) fn queue(&mut self) -> Result<Queue, AwsError> {
         let url: String = self.given.required("QueueUrl")?;
-        Queue::find(self.tx, url.rsplit('/').next().unwrap_or_default())
+        Queue::at(self.tx, &url)
     }
 
     /// Makes a queue; one that is there with the same attributes is as good.
@@ -108,8 +163,7 @@ impl Call<'_> {
         if name.ends_with(".fifo") {
             return Err(AwsError::not_implemented("SQS CreateQueue: FIFO queues"));
         }
-        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        if name.is_empty() || name.len() > 80 || !name.bytes().all(is_name) {
+        if !is_name(&name, LONGEST_NAME) {
             return Err(invalid(
                 "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length",
             ));
@@ -147,10 +201,7 @@ impl Call<'_> {
         let owner: Option<String> = self.given.optional("QueueOwnerAWSAccountId")?;
         self.given.finish()?;
         if owner.is_some_and(|owner| owner != arn::ACCOUNT) {
-            return Err(AwsError::bad_request(
-                "QueueDoesNotExist",
-                "The specified queue does not exist.",
-            ));
+            return Err(missing());
         }
         let queue = Queue::find(self.tx, &name)?;
         Ok(json!({ "QueueUrl": url(&queue.name) }))
@@ -161,7 +212,7 @@ impl Call<'_> {
         let names: Vec<String> = self.given.optional("AttributeNames")?.unwrap_or_default();
         self.given.finish()?;
         if !names.iter().all(|name| attributes::is_known(name)) {
-            return Err(AwsError::bad_request("InvalidAttributeName", "Unknown Attribute."));
+            return Err(attributes::unknown());
         }
         forget_expired(self.tx, &queue, self.now_ms)?;
         let count = |condition: &str| -> Result<String, AwsError> {

@@ -1,18 +1,20 @@
 //! SQS through the real SDK client.
 
+mod strict;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::primitives::Blob;
 use aws_sdk_sqs::types::{
     Message, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
 };
 use sealpost_core::clock::Clock;
 
-use crate::aws::testing::{folder, memory, sdk};
+use crate::aws::testing::{code, folder, memory, sdk};
 use crate::aws::wire::Aws;
 
 fn sqs(aws: &Arc<Aws>) -> Client {
@@ -73,16 +75,6 @@ async fn counts(client: &Client, url: &str) -> [String; 3] {
         QueueAttributeName::ApproximateNumberOfMessagesDelayed,
     ]
     .map(|name| all[&name].clone())
-}
-
-fn code<T: std::fmt::Debug, E: ProvideErrorMetadata + std::fmt::Debug, R: std::fmt::Debug>(
-    result: Result<T, SdkError<E, R>>,
-) -> String {
-    let error = result.unwrap_err();
-    let SdkError::ServiceError(service) = &error else {
-        panic!("{error:?}")
-    };
-    service.err().code().unwrap_or("none").to_owned()
 }
 
 #[tokio::test]
@@ -183,7 +175,33 @@ async fn a_message_that_is_received_too_often_goes_to_the_dead_letters_and_back(
         .send()
         .await
         .unwrap();
-    assert_eq!(bodies(&receive(&client, &url).await), ["poison"]);
+    let moved = receive(&client, &url).await;
+    assert_eq!(bodies(&moved), ["poison"]);
+    // It is a new message.
+    assert_ne!(moved[0].message_id(), buried[0].message_id());
+    assert_eq!(
+        attribute(&moved[0], MessageSystemAttributeName::ApproximateReceiveCount),
+        "1"
+    );
+    let first = MessageSystemAttributeName::ApproximateFirstReceiveTimestamp;
+    assert_ne!(attribute(&moved[0], first.clone()), attribute(&buried[0], first));
+    let redrive = |source: &str| client.start_message_move_task().source_arn(source);
+    assert_eq!(
+        code(redrive("arn:aws:sqs:us-east-1:000000000000:q").send().await),
+        "InvalidParameterValue"
+    );
+    assert_eq!(
+        code(redrive("arn:aws:sqs:us-east-1:000000000000:none").send().await),
+        "ResourceNotFoundException"
+    );
+    let slowly = redrive(dead_arn).max_number_of_messages_per_second(1).send().await;
+    assert!(
+        slowly
+            .unwrap_err()
+            .message()
+            .unwrap()
+            .contains("MaxNumberOfMessagesPerSecond")
+    );
     let missing = r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:none","maxReceiveCount":2}"#;
     let set = client
         .set_queue_attributes()

@@ -4,13 +4,13 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use jiff::Timestamp;
-use sealpost_core::random::Random;
 use serde_json::{Value, json as object};
 
 use super::Service;
 use super::form::{element, escape};
 use crate::aws::dynamodb;
 use crate::aws::error::AwsError;
+use crate::aws::random;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
@@ -20,12 +20,12 @@ const SNS: &str = "http://sns.amazonaws.com/doc/2010-03-31/";
 const QUERY_ERROR: HeaderName = HeaderName::from_static("x-amzn-query-error");
 
 /// A service's answer.
-pub(super) fn json(service: Service, body: &Value) -> Response<Bytes> {
+pub(crate) fn json(service: Service, body: &Value) -> Response<Bytes> {
     respond(StatusCode::OK, content_type(service), body.to_string())
 }
 
 /// DynamoDB's answer, which comes as text.
-pub(super) fn dynamodb(answer: dynamodb::Answer) -> Response<Bytes> {
+pub(crate) fn dynamodb(answer: dynamodb::Answer) -> Response<Bytes> {
     respond(answer.status, content_type(Service::Dynamodb), answer.body)
 }
 
@@ -46,7 +46,7 @@ pub(super) fn query(operation: &str, result: &str) -> Response<Bytes> {
 }
 
 /// A refusal as the service words it; without a service, in JSON.
-pub(super) fn error(service: Option<Service>, error: &AwsError) -> Response<Bytes> {
+pub(crate) fn error(service: Option<Service>, error: &AwsError) -> Response<Bytes> {
     let AwsError { status, code, message } = error;
     match service {
         Some(Service::S3) => {
@@ -101,11 +101,6 @@ pub(crate) fn denied(service: Service, message: &str) -> AwsError {
         Service::Sns => AwsError::new(StatusCode::FORBIDDEN, "AuthorizationError", message),
         Service::Sqs | Service::Ses => AwsError::new(StatusCode::FORBIDDEN, "AccessDeniedException", message),
     }
-}
-
-/// A refusal that the service did not make.
-pub(crate) fn failed(service: Service, error_to_show: &AwsError) -> Response<Bytes> {
-    error(Some(service), error_to_show)
 }
 
 /// An answer that no client can read.
@@ -167,22 +162,16 @@ fn query_code(code: &str) -> &str {
         "BatchEntryIdsNotDistinct" => "AWS.SimpleQueueService.BatchEntryIdsNotDistinct",
         "BatchRequestTooLong" => "AWS.SimpleQueueService.BatchRequestTooLong",
         "InvalidBatchEntryId" => "AWS.SimpleQueueService.InvalidBatchEntryId",
+        "KmsDisabled" => "KMS.DisabledException",
+        "KmsInvalidKeyUsage" => "KMS.InvalidKeyUsageException",
+        "KmsInvalidState" => "KMS.InvalidStateException",
+        "KmsNotFound" => "KMS.NotFoundException",
         "UnsupportedOperation" => "AWS.SimpleQueueService.UnsupportedOperation",
         other => other,
     }
 }
 
-/// A random id, written as a UUID.
-pub(crate) fn request_id() -> String {
-    let bytes: [u8; 16] = Random::system().bytes().unwrap_or_default();
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    format!(
-        "{}-{}-{}-{}-{}",
-        part(0, 8),
-        part(8, 12),
-        part(12, 16),
-        part(16, 20),
-        part(20, 32)
-    )
+/// The id of a request; none where there is no randomness, since a call does not fail for it.
+fn request_id() -> String {
+    random::id().unwrap_or_default()
 }

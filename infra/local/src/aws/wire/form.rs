@@ -8,6 +8,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use crate::aws::error::AwsError;
+
+/// The most parts of a name; no parameter of SNS has more than six. Each part is a call of its own when they are put together.
+const MOST_PARTS: usize = 16;
+
 /// One part of a parameter.
 #[derive(Default)]
 struct Node {
@@ -22,39 +27,67 @@ pub(crate) fn action(body: &[u8]) -> String {
 }
 
 /// The parameters of a form, without the protocol's own two.
-pub(crate) fn parameters(body: &[u8]) -> Value {
+///
+/// # Errors
+/// MalformedInput for a name that is too deep, and for one that says two things at once: a text and what has parts, a list and
+/// a structure.
+pub(crate) fn parameters(body: &[u8]) -> Result<Value, AwsError> {
     let mut root = Node::default();
     for (name, value) in url::form_urlencoded::parse(body) {
         if name == "Action" || name == "Version" {
             continue;
         }
+        if name.split('.').count() > MOST_PARTS {
+            return Err(malformed(&format!("A name has more than {MOST_PARTS} parts.")));
+        }
         let mut node = &mut root;
         for part in name.split('.') {
             node = node.below.entry(part.to_owned()).or_default();
         }
-        node.text = Some(value.into_owned());
+        if node.text.replace(value.into_owned()).is_some() {
+            return Err(malformed("A parameter is there twice."));
+        }
     }
-    let below = root.below.into_iter().map(|(name, node)| (name, node.value()));
-    Value::Object(below.collect::<Map<_, _>>())
+    root.structure()
 }
 
 impl Node {
-    fn value(mut self) -> Value {
+    fn value(mut self) -> Result<Value, AwsError> {
         if self.below.is_empty() {
-            return self.text.map_or(Value::Null, Value::String);
+            return Ok(self.text.map_or(Value::Null, Value::String));
         }
-        let is_list = self.below.len() == 1;
-        if let Some(items) = ["member", "entry"].iter().find_map(|name| self.below.remove(*name))
-            && is_list
-        {
-            // The numbers are text here, and 10 comes after 9.
-            let mut items: Vec<_> = items.below.into_iter().collect();
-            items.sort_by_key(|(number, _)| number.parse::<u32>().unwrap_or(u32::MAX));
-            return items.into_iter().map(|(_, item)| item.value()).collect();
+        if self.text.is_some() {
+            return Err(malformed("Start of structure or list found where not expected."));
         }
-        let below = self.below.into_iter().map(|(name, node)| (name, node.value()));
-        Value::Object(below.collect::<Map<_, _>>())
+        match ["member", "entry"].iter().find_map(|name| self.below.remove(*name)) {
+            None => self.structure(),
+            Some(_) if !self.below.is_empty() => Err(malformed("A list has other parts than its members.")),
+            Some(items) => items.list(),
+        }
     }
+
+    fn structure(self) -> Result<Value, AwsError> {
+        let below = self.below.into_iter().map(|(name, node)| Ok((name, node.value()?)));
+        Ok(Value::Object(below.collect::<Result<Map<_, _>, AwsError>>()?))
+    }
+
+    fn list(self) -> Result<Value, AwsError> {
+        if self.text.is_some() {
+            return Err(malformed("A list is a text as well."));
+        }
+        // The numbers are text here, and 10 comes after 9.
+        let item = |(number, item): (String, Node)| match number.parse::<u32>() {
+            Ok(number) => Ok((number, item.value()?)),
+            Err(_) => Err(malformed("A member of a list has no number.")),
+        };
+        let mut items = self.below.into_iter().map(item).collect::<Result<Vec<_>, _>>()?;
+        items.sort_by_key(|(number, _)| *number);
+        Ok(items.into_iter().map(|(_, item)| item).collect())
+    }
+}
+
+fn malformed(message: &str) -> AwsError {
+    AwsError::bad_request("MalformedInput", message)
 }
 
 /// One XML element with text.
@@ -89,7 +122,7 @@ mod tests {
         assert_eq!(action(form.as_bytes()), "CreateTopic");
         let tags: Vec<_> = (1..=10).map(|n| json!({"Key": format!("t{n}")})).collect();
         assert_eq!(
-            parameters(form.as_bytes()),
+            parameters(form.as_bytes()).unwrap(),
             json!({
                 "Name": "a&b",
                 "Attributes": [{"key": "DisplayName", "value": "x y"}],
@@ -98,6 +131,25 @@ mod tests {
             })
         );
         assert_eq!(action(b"Name=x"), "");
+    }
+
+    #[test]
+    fn a_form_that_contradicts_itself_is_refused() {
+        let deep = |n: usize| format!("{}=x", vec!["a"; n].join("."));
+        assert!(parameters(deep(MOST_PARTS).as_bytes()).is_ok());
+        for form in [
+            deep(MOST_PARTS + 1),
+            deep(1_000_000),
+            "A=x&A.B=y".to_owned(),
+            "A=x&A=y".to_owned(),
+            "A.member.1=x&A.B=y".to_owned(),
+            "A.member.1=x&A.entry.1=y".to_owned(),
+            "A.member=x&A.member.1=y".to_owned(),
+            "A.member.x=y".to_owned(),
+        ] {
+            assert_eq!(parameters(form.as_bytes()).unwrap_err().code, "MalformedInput");
+        }
+        assert_eq!(parameters(b"A=").unwrap(), json!({"A": ""}));
     }
 
     #[test]

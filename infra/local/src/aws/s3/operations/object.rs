@@ -15,6 +15,7 @@ const MAX_DELETIONS: usize = 1000;
 
 impl Shelf {
     pub(super) async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        let extensions = request.extensions;
         let mut input = request.input;
         let claimed = sums_of!(input);
         let trailers = request.trailing_headers.as_ref();
@@ -44,7 +45,9 @@ impl Shelf {
                 facts,
                 lock: object::granted_lock(&bucket, asked, now)?,
             };
-            Ok((object::put(tx, &bucket, new, now.as_millisecond())?, bucket.versioning))
+            let version = object::put(tx, &bucket, new, now.as_millisecond())?;
+            access::check_key(&extensions, &version.facts, &["GenerateDataKey"])?;
+            Ok((version, bucket.versioning))
         })?;
         let mut output = PutObjectOutput {
             e_tag: Some(version.e_tag()),
@@ -67,6 +70,7 @@ impl Shelf {
             let bucket = bucket::find(tx, &input.bucket)?;
             let version = object::find(tx, &bucket.name, &input.key, input.version_id.as_deref())?;
             reading::check_read(&version, &wanted)?;
+            access::check_key(&extensions, &version.facts, &["Decrypt"])?;
             let (window, content_range) = reading::window(version.size, wanted.range.as_ref())?;
             let bytes = object::content(tx, version.seq, window)?;
             let output = reading::got(version, bucket.versioning, &wanted, bytes);
@@ -90,6 +94,10 @@ impl Shelf {
             let bucket = bucket::find(tx, &input.bucket)?;
             let version = object::find(tx, &bucket.name, &input.key, input.version_id.as_deref())?;
             reading::check_read(&version, &wanted)?;
+            // The checksum is encrypted like the object ("Permissions" of HeadObject, S3 API Reference).
+            if wanted.with_sums {
+                access::check_key(&extensions, &version.facts, &["Decrypt"])?;
+            }
             let (window, content_range) = reading::window(version.size, wanted.range.as_ref())?;
             let output = reading::head(version, bucket.versioning, &wanted);
             let content_length = i64::try_from(window.end.saturating_sub(window.start)).ok();
@@ -228,6 +236,7 @@ impl Shelf {
             let source = object::find(tx, from, from_key, version_id.as_deref())?;
             // AWS answers 412, never 304, to the conditions of a copy.
             reading::check_read(&source, &wanted).map_err(|_| object::precondition_failed("x-amz-copy-source-if-*"))?;
+            access::check_key(&extensions, &source.facts, &["Decrypt"])?;
             let window = reading::window(source.size, None)?.0;
             let bytes = object::content(tx, source.seq, window)?;
             let source_id = source.shown_id(source_bucket.versioning);
@@ -252,6 +261,7 @@ impl Shelf {
                 lock: object::granted_lock(&bucket, asked, now)?,
             };
             let version = object::put(tx, &bucket, new, now.as_millisecond())?;
+            access::check_key(&extensions, &version.facts, &["GenerateDataKey"])?;
             Ok((version, bucket.versioning, source_id))
         })?;
         let mut result = CopyObjectResult {

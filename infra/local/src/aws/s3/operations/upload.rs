@@ -7,7 +7,7 @@ use s3s::{S3Request, S3Response, S3Result};
 use super::super::checksum::{self, put_sums, sums_of};
 use super::super::multipart::{self, Completion};
 use super::super::object::{self, facts_of};
-use super::super::{Shelf, time};
+use super::super::{Shelf, access, time};
 
 /// The most parts of a page of ListParts (its API page).
 const MAX_PARTS: i32 = 1000;
@@ -68,6 +68,7 @@ impl Shelf {
         &self,
         request: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        let extensions = request.extensions;
         let mut input = request.input;
         let claimed = sums_of!(input);
         let parts = input
@@ -84,7 +85,10 @@ impl Shelf {
                 claimed: &claimed,
                 size: input.mpu_object_size,
             };
-            multipart::complete(tx, upload, &completion, self.clock.now_ms())
+            let completed = multipart::complete(tx, upload, &completion, self.clock.now_ms())?;
+            // AWS asks with every part; here the parts are under no key until they are put together.
+            access::check_key(&extensions, &completed.0.facts, &["GenerateDataKey", "Decrypt"])?;
+            Ok(completed)
         })?;
         let mut output = CompleteMultipartUploadOutput {
             location: Some(format!("/{}/{}", input.bucket, input.key)),

@@ -108,7 +108,7 @@ async fn bucket_settings_are_given_back_or_named_as_absent() {
 
 #[tokio::test]
 async fn buckets_settings_and_objects_survive_a_restart() {
-    let directory = std::env::temp_dir().join(format!("sealpost-s3-{:016x}", rand::random::<u64>()));
+    let directory = crate::aws::testing::folder("s3");
     std::fs::create_dir(&directory).unwrap();
     let path = directory.join("s3.sqlite");
     let clock = Clock::system();

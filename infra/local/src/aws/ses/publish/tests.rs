@@ -90,13 +90,13 @@ impl World {
     async fn take(&self) -> Vec<String> {
         let mut bodies = Vec::new();
         loop {
-            let asked = json!({"QueueUrl": "/events", "MaxNumberOfMessages": 10});
+            let asked = json!({"QueueUrl": "http://sqs.test/000000000000/events", "MaxNumberOfMessages": 10});
             let got = self.aws.sqs.call("ReceiveMessage", asked).await.unwrap();
             let Some(messages) = got["Messages"].as_array() else {
                 return bodies;
             };
             for message in messages {
-                let asked = json!({"QueueUrl": "/events", "ReceiptHandle": message["ReceiptHandle"]});
+                let asked = json!({"QueueUrl": "http://sqs.test/000000000000/events", "ReceiptHandle": message["ReceiptHandle"]});
                 self.aws.sqs.call("DeleteMessage", asked).await.unwrap();
                 bodies.push(message["Body"].as_str().unwrap().to_owned());
             }
