@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use sealpost_local::aws::fault::{Call, Failure, Phase, Verdict};
 use serde_json::{Value, json};
 
 use crate::lambda::{CANARY, Function, assert_every_event_is_used, events, fill};
@@ -250,4 +251,44 @@ async fn nothing_waits_for_ever_for_a_word_of_ses() {
     running.control("/events", &json!({ "withhold": false })).await;
     running.until(&id, |status| status == "delivered").await;
     assert_eq!(running.mails("pat@patient.test").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_long_silence_the_portal_takes_over_from_required_tls() {
+    let running = Running::start().await;
+    running.control("/events", &json!({ "withhold": true })).await;
+    let id = running.send(&email("pat@patient.test")).await;
+    running.until(&id, |status| status == "sent").await;
+    pass(&running, minutes(16 * 60 + 5), minutes(240)).await;
+    for _ in 0..100 {
+        if running.mails("pat@patient.test").await.len() == 2 {
+            break;
+        }
+        pass(&running, minutes(1), minutes(1)).await;
+    }
+    let mails = running.mails("pat@patient.test").await;
+    assert_eq!(mails.len(), 2, "{}", running.get(&format!("/emails/{id}")).await.1);
+    assert!(!running.shows(&mails[1], "They are fine."), "the second is a notice");
+    running.control("/events", &json!({ "withhold": false })).await;
+    let email = running.until(&id, |status| status == "delivered").await;
+    assert_eq!(email["recipients"][0]["method"], "portal", "{email}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_that_meet_are_tried_again_and_nothing_is_in_doubt() {
+    let running = Running::start().await;
+    let n_calls = std::sync::atomic::AtomicUsize::new(0);
+    let collide = move |call: &Call, phase: Phase| {
+        let is_write = call.operation == "TransactWriteItems" && phase == Phase::Before;
+        if is_write && !n_calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst).is_multiple_of(3) {
+            return Verdict::Fail(Failure::Conflict);
+        }
+        Verdict::Go
+    };
+    running.system.aws.set_faults(Some(std::sync::Arc::new(collide)));
+    let id = running.send(&email("pat@patient.test")).await;
+    running.settled(&id).await;
+    running.system.aws.set_faults(None);
+    assert_eq!(running.mails("pat@patient.test").await.len(), 1);
+    assert_eq!(doubts(&running).await["ambiguous"], 0);
 }
