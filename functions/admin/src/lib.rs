@@ -1,6 +1,9 @@
-//! Everything a customer manages: API keys, recipients' keys, domains, the policy; and the first tenant.
+//! Everything a customer manages: API keys, recipients' keys, domains, the policy, webhooks; and the first tenant.
 
+mod attempts;
+mod events;
 mod usage;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -27,7 +30,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToSchema};
 
 /// Every route of this function, as `template.yaml` has them.
-pub const ROUTES: [(&str, &str); 14] = [
+pub const ROUTES: [(&str, &str); 28] = [
     ("GET", "/openapi.json"),
     ("POST", "/api-keys"),
     ("GET", "/api-keys"),
@@ -41,6 +44,20 @@ pub const ROUTES: [(&str, &str); 14] = [
     ("PUT", "/recipient-domains/{domain}"),
     ("DELETE", "/recipient-domains/{domain}"),
     ("GET", "/usage"),
+    ("GET", "/events"),
+    ("POST", "/webhooks"),
+    ("GET", "/webhooks"),
+    ("GET", "/webhooks/{id}"),
+    ("PATCH", "/webhooks/{id}"),
+    ("DELETE", "/webhooks/{id}"),
+    ("POST", "/webhooks/{id}/rotate-secret"),
+    ("POST", "/webhooks/{id}/signing-secret/rotate"),
+    ("POST", "/webhooks/{id}/replay"),
+    ("GET", "/webhooks/{id}/attempts"),
+    ("GET", "/webhooks/{id}/events"),
+    ("GET", "/webhooks/{id}/events/{event}"),
+    ("POST", "/webhooks/{id}/events/{event}/replay"),
+    ("GET", "/webhooks/{id}/events/{event}/attempts"),
     ("POST", "/tenants"),
 ];
 
@@ -58,6 +75,22 @@ pub fn router(app: Arc<App>) -> Router {
             get(read_domain).put(record_domain).delete(forget_domain),
         )
         .route("/usage", get(usage::read_usage))
+        .route("/events", get(events::list_events))
+        .route("/webhooks", post(webhooks::create_webhook).get(webhooks::list_webhooks))
+        .route(
+            "/webhooks/{id}",
+            get(webhooks::read_webhook)
+                .patch(webhooks::change_webhook)
+                .delete(webhooks::remove_webhook),
+        )
+        .route("/webhooks/{id}/rotate-secret", post(webhooks::rotate_secret))
+        .route("/webhooks/{id}/signing-secret/rotate", post(webhooks::rotate_signing_secret))
+        .route("/webhooks/{id}/replay", post(webhooks::replay_webhook))
+        .route("/webhooks/{id}/attempts", get(attempts::list_attempts))
+        .route("/webhooks/{id}/events", get(attempts::list_webhook_events))
+        .route("/webhooks/{id}/events/{event}", get(attempts::read_webhook_event))
+        .route("/webhooks/{id}/events/{event}/replay", post(attempts::replay_webhook_event))
+        .route("/webhooks/{id}/events/{event}/attempts", get(attempts::list_event_attempts))
         .route("/tenants", post(create_tenant))
         .with_state(app);
     finish(routes)
@@ -74,7 +107,11 @@ pub fn router(app: Arc<App>) -> Router {
     ),
     paths(
         create_api_key, list_api_keys, revoke_api_key, pin_key, list_keys, remove_key, read_policy, replace_policy,
-        read_domain, record_domain, forget_domain, usage::read_usage, create_tenant
+        read_domain, record_domain, forget_domain, usage::read_usage, create_tenant,
+        events::list_events, webhooks::create_webhook, webhooks::list_webhooks, webhooks::read_webhook,
+        webhooks::change_webhook, webhooks::remove_webhook, webhooks::rotate_secret, webhooks::rotate_signing_secret,
+        webhooks::replay_webhook, attempts::list_attempts, attempts::list_webhook_events, attempts::read_webhook_event,
+        attempts::replay_webhook_event, attempts::list_event_attempts
     ),
     components(schemas(Problem)),
     modifiers(&ApiKeyScheme),
@@ -82,6 +119,8 @@ pub fn router(app: Arc<App>) -> Router {
         (name = "api keys", description = "Keys with scopes"),
         (name = "recipients", description = "What is known of recipients and their domains"),
         (name = "policies", description = "The tenant's policy"),
+        (name = "webhooks", description = "Where events are posted to"),
+        (name = "events", description = "The feed of events"),
         (name = "usage", description = "What is counted"),
         (name = "tenants", description = "For the operator of the deployment")
     )
@@ -413,7 +452,7 @@ async fn create_tenant(State(app): State<Arc<App>>, Operator(actor): Operator, B
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
-fn time(ms: i64) -> String {
+pub(crate) fn time(ms: i64) -> String {
     Timestamp::from_millisecond(ms)
         .unwrap_or(Timestamp::UNIX_EPOCH)
         .to_string()

@@ -38,6 +38,15 @@ pub enum Scope {
     /// Replace the policy.
     #[serde(rename = "policies:write")]
     PoliciesWrite,
+    /// Read webhook endpoints and what was posted to them.
+    #[serde(rename = "webhooks:read")]
+    WebhooksRead,
+    /// Create, change and remove webhook endpoints, see their secrets, post events again.
+    #[serde(rename = "webhooks:write")]
+    WebhooksWrite,
+    /// Read the feed of events.
+    #[serde(rename = "events:read")]
+    EventsRead,
     /// Create, list and revoke API keys.
     #[serde(rename = "api_keys:write")]
     ApiKeysWrite,
@@ -45,13 +54,16 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Scope; 7] = [
+    pub const ALL: [Scope; 10] = [
         Scope::EmailsSend,
         Scope::EmailsRead,
         Scope::RecipientsRead,
         Scope::RecipientsWrite,
         Scope::PoliciesRead,
         Scope::PoliciesWrite,
+        Scope::WebhooksRead,
+        Scope::WebhooksWrite,
+        Scope::EventsRead,
         Scope::ApiKeysWrite,
     ];
 
@@ -65,6 +77,9 @@ impl Scope {
             Scope::RecipientsWrite => "recipients:write",
             Scope::PoliciesRead => "policies:read",
             Scope::PoliciesWrite => "policies:write",
+            Scope::WebhooksRead => "webhooks:read",
+            Scope::WebhooksWrite => "webhooks:write",
+            Scope::EventsRead => "events:read",
             Scope::ApiKeysWrite => "api_keys:write",
         }
     }

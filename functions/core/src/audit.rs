@@ -61,6 +61,18 @@ pub enum Action {
     PickupLocked,
     /// A portal message was opened with a right code.
     PickupOpened,
+    /// A webhook endpoint was created.
+    WebhookCreated,
+    /// A webhook endpoint was changed.
+    WebhookChanged,
+    /// A webhook endpoint was removed.
+    WebhookRemoved,
+    /// A webhook endpoint got new secrets.
+    WebhookSecretRotated,
+    /// A webhook endpoint was switched off, since posts to it fail.
+    WebhookDisabled,
+    /// Events are to be posted to an endpoint again.
+    WebhookReplayed,
 }
 
 impl Action {
@@ -90,6 +102,12 @@ impl Action {
             Action::PickupCodeRefused => "pickup.code_refused",
             Action::PickupLocked => "pickup.locked",
             Action::PickupOpened => "pickup.opened",
+            Action::WebhookCreated => "webhook.created",
+            Action::WebhookChanged => "webhook.changed",
+            Action::WebhookRemoved => "webhook.removed",
+            Action::WebhookSecretRotated => "webhook.secret_rotated",
+            Action::WebhookDisabled => "webhook.disabled",
+            Action::WebhookReplayed => "webhook.replayed",
         }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod guard;
 mod mta_sts;
+pub(crate) mod post;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

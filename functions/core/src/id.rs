@@ -161,6 +161,11 @@ id!(
     EventId,
     "evt_"
 );
+id!(
+    /// A customer's webhook endpoint.
+    WebhookId,
+    "wh_"
+);
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@
 //! | a tenant | Directory | `<tenant>` | `TENANT` |
 //! | an API key; all of a tenant | Directory | `<tenant>` | `APIKEY#<key>` |
 //! | the policy in force | Directory | `<tenant>` | `POLICY` |
+//! | a webhook endpoint; all of a tenant | Directory | `<tenant>` | `WEBHOOK#<webhook>` |
 //! | a period key | Directory | `<tenant>` | `PERIODKEY#<purpose>#<period>` |
 //! | an email and all its deliveries | Mail | `<tenant>#EMAIL#<email>` | `EMAIL`, `DELIVERY#<delivery>` |
 //! | emails, newest first | Mail | `<tenant>#EMAILS#<month>` | `<email>` |
@@ -20,6 +21,8 @@
 //! | what happened on a day, oldest first | Mail | `<tenant>#EVENTS#<day>` | `<event>` |
 //! | how often an answer of SES was in doubt on a day | Mail | `<tenant>#USAGE#<day>` | `DOUBTS` |
 //! | events that still have to be told | Mail | `<tenant>#EVENTDUE#<shard>` | `<event>` |
+//! | an event's way to an endpoint; all of an endpoint; how the endpoint is | Mail | `<tenant>#WEBHOOK#<webhook>` | `EVENT#<event>`, `HEALTH` |
+//! | what still has to be posted | Mail | `<tenant>#WEBHOOKDUE#<shard>` | `<event>#<webhook>` |
 //! | a recipient's keys and version | People | `<tenant>#RECIPIENT#<hash>` | `FACTS`, `KEY#<kind>` |
 //! | what is known of a mail domain | People | `<tenant>#DOMAIN#<domain>` | `TLS` |
 //! | a record: its key and object | Records | `<tenant>#RECORD#<record>` | `RECORD` |
@@ -29,7 +32,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::config::Config;
-use crate::id::{ApiKeyId, AuditId, BatchId, DeliveryId, EmailId, EventId, PickupId, RecordId, TenantId};
+use crate::id::{ApiKeyId, AuditId, BatchId, DeliveryId, EmailId, EventId, PickupId, RecordId, TenantId, WebhookId};
 
 /// How many partitions a tenant's outbox and pending audit entries are spread over; a partition takes 1,000 writes a
 /// second (DynamoDB developer guide, "Partitions and data distribution").
@@ -78,6 +81,8 @@ pub enum Purpose {
     Portal,
     /// Hashes addresses for look-ups.
     Index,
+    /// Seals the secrets that webhooks are signed with.
+    Webhook,
 }
 
 impl Purpose {
@@ -88,6 +93,7 @@ impl Purpose {
             Purpose::Archive => "archive",
             Purpose::Portal => "portal",
             Purpose::Index => "index",
+            Purpose::Webhook => "webhook",
         }
     }
 }
@@ -127,6 +133,14 @@ pub enum Key<'a> {
     Event(&'a TenantId, &'a EventId),
     /// An event that still has to be told.
     EventDue(&'a TenantId, &'a EventId),
+    /// A webhook endpoint.
+    Webhook(&'a TenantId, &'a WebhookId),
+    /// An event's way to an endpoint.
+    Telling(&'a TenantId, &'a WebhookId, &'a EventId),
+    /// How an endpoint is, while posts to it fail.
+    WebhookHealth(&'a TenantId, &'a WebhookId),
+    /// An event that still has to be posted to an endpoint.
+    TellingDue(&'a TenantId, &'a WebhookId, &'a EventId),
     /// A day's counts of doubts; the day as `2026-11-24`.
     Doubts(&'a TenantId, &'a str),
     /// The version of all that is known of a recipient.
@@ -146,9 +160,12 @@ impl Key<'_> {
     #[must_use]
     pub fn table(&self) -> Table {
         match self {
-            Key::Registered(..) | Key::Tenant(..) | Key::ApiKey(..) | Key::Policy(..) | Key::PeriodKey(..) => {
-                Table::Directory
-            }
+            Key::Registered(..)
+            | Key::Tenant(..)
+            | Key::ApiKey(..)
+            | Key::Policy(..)
+            | Key::PeriodKey(..)
+            | Key::Webhook(..) => Table::Directory,
             Key::Email(..)
             | Key::Delivery(..)
             | Key::Listed(..)
@@ -160,6 +177,9 @@ impl Key<'_> {
             | Key::PickupSession(..)
             | Key::Event(..)
             | Key::EventDue(..)
+            | Key::Telling(..)
+            | Key::WebhookHealth(..)
+            | Key::TellingDue(..)
             | Key::Doubts(..) => Table::Mail,
             Key::Facts(..) | Key::RecipientKey(..) | Key::Domain(..) => Table::People,
             Key::Record(..) => Table::Records,
@@ -191,6 +211,13 @@ impl Key<'_> {
             Key::PickupSession(tenant, pickup, hash) => (pickup_partition(tenant, pickup), format!("SESSION#{hash}")),
             Key::Event(tenant, event) => (events_partition(tenant, &day(event.made_at())), event.to_string()),
             Key::EventDue(tenant, event) => (event_due_partition(tenant, shard(event.as_str())), event.to_string()),
+            Key::Webhook(tenant, webhook) => (tenant.to_string(), format!("{WEBHOOKS}{webhook}")),
+            Key::Telling(tenant, webhook, event) => (webhook_partition(tenant, webhook), format!("{TELLINGS}{event}")),
+            Key::WebhookHealth(tenant, webhook) => (webhook_partition(tenant, webhook), "HEALTH".to_owned()),
+            Key::TellingDue(tenant, webhook, event) => (
+                telling_due_partition(tenant, shard(event.as_str())),
+                format!("{event}#{webhook}"),
+            ),
             Key::Doubts(tenant, day) => (format!("{tenant}#USAGE#{day}"), "DOUBTS".to_owned()),
             Key::Facts(tenant, recipient) => (recipient_partition(tenant, recipient), "FACTS".to_owned()),
             Key::RecipientKey(tenant, recipient, kind) => (
@@ -208,6 +235,10 @@ impl Key<'_> {
 pub const REGISTER: &str = "deployment";
 /// What the sort keys of API keys begin with.
 pub const API_KEYS: &str = "APIKEY#";
+/// What the sort keys of webhook endpoints begin with.
+pub const WEBHOOKS: &str = "WEBHOOK#";
+/// What the sort keys of an endpoint's events begin with.
+pub const TELLINGS: &str = "EVENT#";
 /// What the sort keys of an email's deliveries begin with.
 pub const DELIVERIES: &str = "DELIVERY#";
 /// What the sort keys of a recipient's certificates begin with.
@@ -241,6 +272,18 @@ pub fn events_partition(tenant: &TenantId, day: &str) -> String {
 #[must_use]
 pub fn event_due_partition(tenant: &TenantId, shard: u8) -> String {
     format!("{tenant}#EVENTDUE#{shard}")
+}
+
+/// Partition of an endpoint's events.
+#[must_use]
+pub fn webhook_partition(tenant: &TenantId, webhook: &WebhookId) -> String {
+    format!("{tenant}#WEBHOOK#{webhook}")
+}
+
+/// Partition of one shard of what still has to be posted.
+#[must_use]
+pub fn telling_due_partition(tenant: &TenantId, shard: u8) -> String {
+    format!("{tenant}#WEBHOOKDUE#{shard}")
 }
 
 /// Partition of what is known of a recipient.
@@ -317,6 +360,7 @@ mod tests {
         let entry = AuditId::from_bytes([7; 16]);
         let api_key = ApiKeyId::from_bytes([8; 16]);
         let event = EventId::from_bytes([9; 16]);
+        let webhook = WebhookId::from_bytes([10; 16]);
         let keys = [
             Key::Registered(&tenant),
             Key::Tenant(&tenant),
@@ -334,6 +378,10 @@ mod tests {
             Key::PickupSession(&tenant, &pickup, "ef01"),
             Key::Event(&tenant, &event),
             Key::EventDue(&tenant, &event),
+            Key::Webhook(&tenant, &webhook),
+            Key::Telling(&tenant, &webhook, &event),
+            Key::WebhookHealth(&tenant, &webhook),
+            Key::TellingDue(&tenant, &webhook, &event),
             Key::Doubts(&tenant, "2026-11-24"),
             Key::Facts(&tenant, &recipient),
             Key::RecipientKey(&tenant, &recipient, "openpgp"),
