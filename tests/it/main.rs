@@ -27,3 +27,4 @@ mod system;
 mod template;
 mod tools;
 mod tracking;
+mod webhook;
