@@ -23,3 +23,4 @@ pub mod recipient;
 pub(crate) mod record;
 pub(crate) mod seal;
 pub mod tenant;
+pub(crate) mod webhook;
