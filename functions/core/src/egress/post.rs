@@ -248,10 +248,13 @@ fn reason(error: &reqwest::Error, is_https: bool) -> &'static str {
     }
     // What the operating system refused is a connection that was never made; all else on the way to a connection is the
     // handshake on it.
-    let sources = std::iter::successors(Some(error as &(dyn StdError + 'static)), |error| error.source());
-    let is_of_system = sources
-        .filter_map(|error| error.downcast_ref::<io::Error>())
-        .any(|error| error.raw_os_error().is_some());
+    let mut source: Option<&(dyn StdError + 'static)> = Some(error);
+    let mut is_of_system = false;
+    while let Some(error) = source {
+        let system = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        is_of_system |= system.is_some();
+        source = error.source();
+    }
     if is_of_system || !is_https { CONNECT_FAILED } else { TLS }
 }
 

@@ -47,7 +47,8 @@ impl Resolve for Noted {
         let pinned = Pinned.resolve(name);
         let (dialled, receiver) = (Arc::clone(&self.dialled), self.receiver);
         Box::pin(async move {
-            dialled.lock().unwrap().extend(pinned.await?);
+            let pinned = pinned.await?;
+            dialled.lock().unwrap().extend(pinned);
             Ok(Box::new(std::iter::once(receiver)) as Addrs)
         })
     }
@@ -295,6 +296,13 @@ async fn an_answer_is_read_to_its_limit_and_judged_by_its_status() {
     }
 }
 
+async fn timed(post: impl Future<Output = Posted>) -> Posted {
+    let began = Instant::now();
+    let posted = post.await;
+    assert!(began.elapsed() < TOTAL + Duration::from_secs(2), "{posted:?}");
+    posted
+}
+
 #[tokio::test]
 async fn whatever_a_receiver_does_it_is_over_after_fifteen_seconds() {
     assert_eq!(TOTAL, Duration::from_secs(15));
@@ -302,19 +310,13 @@ async fn whatever_a_receiver_does_it_is_over_after_fifteen_seconds() {
     // It takes the connection, since the system does, but nobody is there to shake hands.
     let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
     let (to_deaf, _) = far(zone(), deaf.local_addr().unwrap(), &[]);
-    let timed = async |post: &mut (dyn Future<Output = Posted> + Unpin)| {
-        let began = Instant::now();
-        let posted = post.await;
-        assert!(began.elapsed() < TOTAL + Duration::from_secs(2), "{posted:?}");
-        posted
-    };
     let (silent, slow_head, slow_body, interim, no_handshake, no_name) = tokio::join!(
-        timed(&mut Box::pin(post_local(&receiver, "/silent"))),
-        timed(&mut Box::pin(post_local(&receiver, "/slow-head"))),
-        timed(&mut Box::pin(post_local(&receiver, "/slow-body"))),
-        timed(&mut Box::pin(post_local(&receiver, "/interim"))),
-        timed(&mut Box::pin(post(&to_deaf, "https://hooks.example/"))),
-        timed(&mut Box::pin(post(&to_deaf, "https://mute.example/"))),
+        timed(post_local(&receiver, "/silent")),
+        timed(post_local(&receiver, "/slow-head")),
+        timed(post_local(&receiver, "/slow-body")),
+        timed(post_local(&receiver, "/interim")),
+        timed(post(&to_deaf, "https://hooks.example/")),
+        timed(post(&to_deaf, "https://mute.example/")),
     );
     assert_eq!(silent, Posted::failed(TIMEOUT));
     assert_eq!(slow_head, Posted::failed(TIMEOUT));
