@@ -28,3 +28,5 @@ mod template;
 mod tools;
 mod tracking;
 mod webhook;
+mod webhook_feed;
+mod webhook_receivers;

@@ -93,7 +93,7 @@ async fn the_node_sdk_works_unchanged() {
         .arg(file("sdk/node.mjs"))
         .env("SEALPOST_API", running.url(""))
         .env("SEALPOST_API_KEY", &running.api_key);
-    suite(&mut command, 16).await;
+    suite(&mut command, 18).await;
     assert_arrived(&running, "node", "buffer.pdf").await;
 }
 
@@ -105,6 +105,6 @@ async fn the_python_sdk_works_unchanged() {
     command
         .env("SEALPOST_API", running.url(""))
         .env("SEALPOST_API_KEY", &running.api_key);
-    suite(&mut command, 12).await;
+    suite(&mut command, 13).await;
     assert_arrived(&running, "python", "list.pdf").await;
 }

@@ -76,9 +76,10 @@ pub(crate) async fn list_events(
     query: Result<Query<FeedQuery>, QueryRejection>,
 ) -> Answer<Json<EventList>> {
     let Query(query) = query.map_err(|_| Error::invalid("limit", "Parameters are `limit`, `after` and `type`."))?;
-    let kind = query.kind.as_deref().map(|name| {
-        EventType::parse(name).ok_or_else(|| Error::invalid("type", "There is no such type of event."))
-    });
+    let kind = query
+        .kind
+        .as_deref()
+        .map(|name| EventType::parse(name).ok_or_else(|| Error::invalid("type", "There is no such type of event.")));
     let wanted = feed::Wanted {
         after: event_id("after", query.after)?,
         limit: limit(query.limit)?,

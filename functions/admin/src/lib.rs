@@ -84,13 +84,22 @@ pub fn router(app: Arc<App>) -> Router {
                 .delete(webhooks::remove_webhook),
         )
         .route("/webhooks/{id}/rotate-secret", post(webhooks::rotate_secret))
-        .route("/webhooks/{id}/signing-secret/rotate", post(webhooks::rotate_signing_secret))
+        .route(
+            "/webhooks/{id}/signing-secret/rotate",
+            post(webhooks::rotate_signing_secret),
+        )
         .route("/webhooks/{id}/replay", post(webhooks::replay_webhook))
         .route("/webhooks/{id}/attempts", get(attempts::list_attempts))
         .route("/webhooks/{id}/events", get(attempts::list_webhook_events))
         .route("/webhooks/{id}/events/{event}", get(attempts::read_webhook_event))
-        .route("/webhooks/{id}/events/{event}/replay", post(attempts::replay_webhook_event))
-        .route("/webhooks/{id}/events/{event}/attempts", get(attempts::list_event_attempts))
+        .route(
+            "/webhooks/{id}/events/{event}/replay",
+            post(attempts::replay_webhook_event),
+        )
+        .route(
+            "/webhooks/{id}/events/{event}/attempts",
+            get(attempts::list_event_attempts),
+        )
         .route("/tenants", post(create_tenant))
         .with_state(app);
     finish(routes)

@@ -146,7 +146,11 @@ pub(crate) async fn list_webhooks(
     }
     rows.truncate(limit);
     let data = rows.into_iter().map(|row| WebhookView::new(row, None)).collect();
-    Ok(Json(WebhookList { object: "list", has_more, data }))
+    Ok(Json(WebhookList {
+        object: "list",
+        has_more,
+        data,
+    }))
 }
 
 /// Read a webhook; with its secret, if the key may change webhooks.

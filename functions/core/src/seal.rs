@@ -128,7 +128,13 @@ impl AnySealed {
     }
 
     /// Hands it to SES, once, with the tags that SES's events bring back.
-    pub(crate) async fn submit(&self, app: &App, tenant: &TenantId, delivery: &DeliveryRow, proof: String) -> Submission {
+    pub(crate) async fn submit(
+        &self,
+        app: &App,
+        tenant: &TenantId,
+        delivery: &DeliveryRow,
+        proof: String,
+    ) -> Submission {
         let tags = [
             ("tenant", tenant.to_string()),
             ("email", delivery.email.to_string()),

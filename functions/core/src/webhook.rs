@@ -6,31 +6,24 @@
 //! twice, always under the same `webhook-id`.
 
 pub mod endpoint;
-pub mod replay;
 pub(crate) mod health;
 mod post;
+pub mod replay;
 pub(crate) mod signature;
 pub mod sweep;
 pub mod tell;
 
 use serde::{Deserialize, Serialize};
 
+use crate::aws::queue::Hint;
+use crate::aws::table::Transaction;
 use crate::event::EventType;
 use crate::id::{EventId, TenantId, WebhookId};
 use crate::key::Key;
-use crate::aws::queue::Hint;
-use crate::aws::table::Transaction;
 
 /// When an event is posted: at once, and then so many milliseconds after the try before (Svix's schedule).
 const SCHEDULE_MS: [i64; 8] = [
-    0,
-    5_000,
-    300_000,
-    1_800_000,
-    7_200_000,
-    18_000_000,
-    36_000_000,
-    36_000_000,
+    0, 5_000, 300_000, 1_800_000, 7_200_000, 18_000_000, 36_000_000, 36_000_000,
 ];
 /// How long a receiver may put us off at most: a day.
 const LONGEST_RETRY_AFTER_MS: i64 = 86_400_000;
@@ -154,7 +147,10 @@ fn due_after(n_tries: u32, jitter: u32) -> Option<i64> {
 
 /// When a try that failed at `now_ms` is repeated: as scheduled, or later if the receiver asked for that.
 fn next_due(now_ms: i64, n_tries: u32, jitter: u32, retry_after_s: Option<i64>) -> Option<i64> {
-    let asked_ms = retry_after_s.unwrap_or_default().saturating_mul(1000).clamp(0, LONGEST_RETRY_AFTER_MS);
+    let asked_ms = retry_after_s
+        .unwrap_or_default()
+        .saturating_mul(1000)
+        .clamp(0, LONGEST_RETRY_AFTER_MS);
     Some(now_ms.saturating_add(due_after(n_tries, jitter)?.max(asked_ms)))
 }
 
@@ -197,7 +193,11 @@ mod tests {
             (8, Some(60), None),
         ];
         for (n_tries, retry_after_s, expected) in table {
-            assert_eq!(next_due(1_000, n_tries, 0, retry_after_s), expected, "{n_tries} {retry_after_s:?}");
+            assert_eq!(
+                next_due(1_000, n_tries, 0, retry_after_s),
+                expected,
+                "{n_tries} {retry_after_s:?}"
+            );
         }
     }
 }

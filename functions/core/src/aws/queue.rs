@@ -44,8 +44,12 @@ impl App {
     /// # Errors
     /// Unavailable, when at least one ticket was not taken.
     pub(crate) async fn enqueue(&self, tickets: &[Ticket], delay_ms: i64) -> Result<()> {
-        self.put_on_queue(&self.config.outbound_queue_url, tickets, delay_ms.max(0).div_euclid(1000))
-            .await
+        self.put_on_queue(
+            &self.config.outbound_queue_url,
+            tickets,
+            delay_ms.max(0).div_euclid(1000),
+        )
+        .await
     }
 
     /// Puts hints on the webhook queue, to appear after `delay_ms`, not before (900 s at most; the sweep sees to the rest).
@@ -60,7 +64,10 @@ impl App {
     /// Puts hints on the webhook queue. Whether that works changes nothing for the caller: the sweep finds what is lost.
     pub(crate) async fn hint(&self, hints: &[Hint]) {
         if let Err(error) = self.enqueue_hints(hints, 0).await {
-            tracing::warn!(n_hints = hints.len(), "events were not put on the webhook queue: {error}");
+            tracing::warn!(
+                n_hints = hints.len(),
+                "events were not put on the webhook queue: {error}"
+            );
         }
     }
 

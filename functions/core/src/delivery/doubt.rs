@@ -115,7 +115,9 @@ pub(super) async fn decide(
             ("decision", decision.as_str().to_owned()),
         ]),
     };
-    let mut transaction = Transaction::new(app).audit(app, entry)?.follow(app, tenant, email, &row);
+    let mut transaction = Transaction::new(app)
+        .audit(app, entry)?
+        .follow(app, tenant, email, &row);
     if was == State::Submitting {
         let count = Count {
             ambiguous: 1,
@@ -252,7 +254,14 @@ mod tests {
             (State::Submitting, 0, care, OnDoubt::Hold, 1, Decision::Hold),
             (State::Submitting, 0, care, OnDoubt::ResendOnce, 1, Decision::ResendOnce),
             (State::Submitting, 1, care, OnDoubt::ResendOnce, 1, Decision::Hold),
-            (State::Submitting, 0, care, OnDoubt::ResendOnce, GIVE_UP_MS, Decision::Hold),
+            (
+                State::Submitting,
+                0,
+                care,
+                OnDoubt::ResendOnce,
+                GIVE_UP_MS,
+                Decision::Hold,
+            ),
             (State::Submitting, 0, care, OnDoubt::Portal, 1, Decision::Portal),
             (State::Submitting, 1, care, OnDoubt::Portal, 1, Decision::Hold),
             (State::Submitting, 0, marketing, OnDoubt::ResendOnce, 1, Decision::Hold),
@@ -261,7 +270,11 @@ mod tests {
         ];
         for (state, n_resends, purpose, on_doubt, now_ms, decision) in cases {
             let row = row(state, n_resends);
-            assert_eq!(judge(&row, purpose, on_doubt, now_ms), decision, "{state:?} {n_resends} {purpose:?} {on_doubt:?}");
+            assert_eq!(
+                judge(&row, purpose, on_doubt, now_ms),
+                decision,
+                "{state:?} {n_resends} {purpose:?} {on_doubt:?}"
+            );
         }
     }
 }

@@ -118,7 +118,10 @@ fn what(event: &Event, is_tls: bool) -> Option<(What, Timestamp)> {
         "Complaint" => Some((What::Complained, event.complaint.as_ref()?.timestamp)),
         "Bounce" => {
             let bounce = event.bounce.as_ref()?;
-            Some((bounced(&bounce.bounce_type, &bounce.bounce_sub_type, is_tls), bounce.timestamp))
+            Some((
+                bounced(&bounce.bounce_type, &bounce.bounce_sub_type, is_tls),
+                bounce.timestamp,
+            ))
         }
         _ => None,
     }
@@ -171,14 +174,29 @@ mod tests {
             (event("Delivery", "tls", &at("delivery")), What::Delivered),
             (event("DeliveryDelay", "tls", &at("deliveryDelay")), What::Delayed),
             (event("Complaint", "tls", &at("complaint")), What::Complained),
-            (event("Reject", "tls", r#","reject":{"reason":"Bad content"}"#), What::Rejected),
+            (
+                event("Reject", "tls", r#","reject":{"reason":"Bad content"}"#),
+                What::Rejected,
+            ),
             (event("Bounce", "tls", &bounce("Transient", "General")), What::NotByTls),
-            (event("Bounce", "tls", &bounce("Undetermined", "Undetermined")), What::NotByTls),
-            (event("Bounce", "portal", &bounce("Transient", "General")), What::Returned),
-            (event("Bounce", "tls", &bounce("Transient", "MailboxFull")), What::Returned),
+            (
+                event("Bounce", "tls", &bounce("Undetermined", "Undetermined")),
+                What::NotByTls,
+            ),
+            (
+                event("Bounce", "portal", &bounce("Transient", "General")),
+                What::Returned,
+            ),
+            (
+                event("Bounce", "tls", &bounce("Transient", "MailboxFull")),
+                What::Returned,
+            ),
             (event("Bounce", "tls", &bounce("Permanent", "General")), What::Bounced),
             (event("Bounce", "tls", &bounce("Permanent", "NoEmail")), What::Bounced),
-            (event("Bounce", "openpgp", &bounce("Permanent", "OnAccountSuppressionList")), What::Suppressed),
+            (
+                event("Bounce", "openpgp", &bounce("Permanent", "OnAccountSuppressionList")),
+                What::Suppressed,
+            ),
         ];
         for (body, what) in cases {
             assert_eq!(seen(&body), what, "{body}");
@@ -191,10 +209,19 @@ mod tests {
         assert_eq!(read("not json"), Read::Malformed);
         assert_eq!(read(VALIDATED), Read::Other);
         assert_eq!(read(&event("Open", "tls", "")), Read::Other);
-        assert_eq!(read(&event("Send", "tls", "").replace("\"delivery\":", "\"pickup\":")), Read::Other);
+        assert_eq!(
+            read(&event("Send", "tls", "").replace("\"delivery\":", "\"pickup\":")),
+            Read::Other
+        );
         // Ours by its tags, but not whole.
-        assert_eq!(read(&event("Send", "tls", "").replace("\"proof\":", "\"other\":")), Read::Malformed);
-        assert_eq!(read(&event("Send", "tls", "").replace("\"1\"", "\"one\"")), Read::Malformed);
+        assert_eq!(
+            read(&event("Send", "tls", "").replace("\"proof\":", "\"other\":")),
+            Read::Malformed
+        );
+        assert_eq!(
+            read(&event("Send", "tls", "").replace("\"1\"", "\"one\"")),
+            Read::Malformed
+        );
         assert_eq!(read(&event("Send", "tls", "").replace("ten_", "ten-")), Read::Malformed);
     }
 }

@@ -85,12 +85,18 @@ async fn sweep_shard(app: &App, actor: &Actor, tenant: &TenantId, shard: u8, swe
         let unchanged = Expression::new("look_at_ms = :seen").with(":seen", number(line.look_at_ms));
         match next {
             None => {
-                Transaction::new(app).delete_if("outbox", &key, unchanged).commit().await?;
+                Transaction::new(app)
+                    .delete_if("outbox", &key, unchanged)
+                    .commit()
+                    .await?;
                 swept.n_cleared += 1;
             }
             Some(look_at_ms) if look_at_ms > now_ms.saturating_add(GRACE_MS) => {
                 let change = Expression::new("SET look_at_ms = :next").with(":next", number(look_at_ms));
-                Transaction::new(app).update("outbox", &key, change, unchanged).commit().await?;
+                Transaction::new(app)
+                    .update("outbox", &key, change, unchanged)
+                    .commit()
+                    .await?;
             }
             Some(_) => {}
         }

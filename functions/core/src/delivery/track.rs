@@ -43,7 +43,11 @@ impl App {
 /// Unavailable and Internal; the event is to come again.
 pub async fn track(app: &App, actor: &Actor, event: &Notification) -> Result<bool> {
     let tenant = &event.tenant;
-    if app.get::<crate::tenant::TenantRow>(&Key::Tenant(tenant)).await?.is_none() {
+    if app
+        .get::<crate::tenant::TenantRow>(&Key::Tenant(tenant))
+        .await?
+        .is_none()
+    {
         tracing::warn!("an event of SES names a tenant that this deployment does not have");
         return Ok(false);
     }
@@ -54,7 +58,16 @@ pub async fn track(app: &App, actor: &Actor, event: &Notification) -> Result<boo
         refuse(app, actor, event).await?;
         return Ok(false);
     };
-    observe(app, actor, tenant, &email, &event.delivery, &event.seen, Some(&event.message_id)).await
+    observe(
+        app,
+        actor,
+        tenant,
+        &email,
+        &event.delivery,
+        &event.seen,
+        Some(&event.message_id),
+    )
+    .await
 }
 
 /// Adds one observation to a delivery, and does what follows from it. Answers whether there is such a delivery and attempt.
@@ -99,7 +112,9 @@ pub(crate) async fn observe(
             subject: row.id.as_str(),
             facts,
         };
-        let mut transaction = Transaction::new(app).audit(app, entry)?.follow(app, tenant, email, &row);
+        let mut transaction = Transaction::new(app)
+            .audit(app, entry)?
+            .follow(app, tenant, email, &row);
         if let Some(waited_ms) = doubt.filter(|_| row.state != State::Submitting) {
             let count = Count {
                 ambiguous: 1,

@@ -94,7 +94,10 @@ pub(crate) async fn learn_failure(
         actor,
         action: Action::DomainLearned,
         subject: domain,
-        facts: BTreeMap::from([("tls", "fails".to_owned()), ("n_failures", learned.n_failures.to_string())]),
+        facts: BTreeMap::from([
+            ("tls", "fails".to_owned()),
+            ("n_failures", learned.n_failures.to_string()),
+        ]),
     };
     let change = Expression::new("SET learned = :learned").with(":learned", attribute(&learned)?);
     let unchanged = match &row.learned {
@@ -220,7 +223,11 @@ mod tests {
         let first = Learned::after(None, 0).unwrap();
         assert_eq!(first.at(DAY_MS - 1), Some(TlsRecord::Fails));
         assert_eq!(first.at(DAY_MS), None, "mended servers get another try");
-        assert_eq!(Learned::after(Some(&first), 5), None, "mails that failed together teach as much as one");
+        assert_eq!(
+            Learned::after(Some(&first), 5),
+            None,
+            "mails that failed together teach as much as one"
+        );
         let mut learned = first;
         let mut days = Vec::new();
         for _ in 0..7 {

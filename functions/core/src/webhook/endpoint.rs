@@ -111,7 +111,10 @@ pub async fn create(app: &App, actor: &Actor, new: NewEndpoint) -> Result<(Endpo
     app.egress.check_url(&new.endpoint)?;
     let events = types(&new.events)?;
     if all(app, tenant).await?.len() >= MOST {
-        return Err(Error::new(Kind::Conflict, "There are sixteen webhooks already; remove one first."));
+        return Err(Error::new(
+            Kind::Conflict,
+            "There are sixteen webhooks already; remove one first.",
+        ));
     }
     let id = WebhookId::new(&app.clock, &app.random)?;
     let secret = Secret::make(&app.random)?;
@@ -226,13 +229,19 @@ pub(crate) async fn all(app: &App, tenant: &TenantId) -> Result<Vec<EndpointRow>
 
 pub(super) async fn find(app: &App, tenant: &TenantId, id: &str) -> Result<EndpointRow> {
     let id = WebhookId::parse(id).ok_or_else(Error::not_found)?;
-    app.get::<EndpointRow>(&Key::Webhook(tenant, &id)).await?.ok_or_else(Error::not_found)
+    app.get::<EndpointRow>(&Key::Webhook(tenant, &id))
+        .await?
+        .ok_or_else(Error::not_found)
 }
 
 /// The secrets that sign at `now_ms`, newest first.
 pub(super) async fn secrets(app: &App, tenant: &TenantId, row: &EndpointRow, now_ms: i64) -> Result<Vec<Secret>> {
     let mut secrets = Vec::new();
-    for sealed in row.secrets.iter().filter(|sealed| sealed.until_ms.is_none_or(|until| now_ms < until)) {
+    for sealed in row
+        .secrets
+        .iter()
+        .filter(|sealed| sealed.until_ms.is_none_or(|until| now_ms < until))
+    {
         secrets.push(open(app, tenant, &row.id, sealed).await?);
     }
     Ok(secrets)
@@ -286,14 +295,21 @@ async fn write(
         .await?;
     match outcome {
         Outcome::Committed => Ok(()),
-        Outcome::Refused(_) => Err(Error::new(Kind::Conflict, "Somebody else changes this webhook; try again.")),
+        Outcome::Refused(_) => Err(Error::new(
+            Kind::Conflict,
+            "Somebody else changes this webhook; try again.",
+        )),
     }
 }
 
 /// An audit entry about an endpoint; its URL may hold a secret of the receiver and is left out.
 fn entry<'a>(tenant: &'a TenantId, actor: &'a Actor, action: Action, row: &'a EndpointRow) -> Entry<'a> {
     let events: Vec<&str> = row.events.iter().map(|kind| kind.as_str()).collect();
-    let status = if row.status == Status::Enabled { "enabled" } else { "disabled" };
+    let status = if row.status == Status::Enabled {
+        "enabled"
+    } else {
+        "disabled"
+    };
     Entry {
         tenant,
         actor,
@@ -305,7 +321,10 @@ fn entry<'a>(tenant: &'a TenantId, actor: &'a Actor, action: Action, row: &'a En
 
 fn types(names: &[String]) -> Result<BTreeSet<EventType>> {
     if names.is_empty() {
-        return Err(Error::invalid("/events", "A webhook is told of at least one type of event."));
+        return Err(Error::invalid(
+            "/events",
+            "A webhook is told of at least one type of event.",
+        ));
     }
     let unknown = |n| Fault::new(format!("/events/{n}"), "There is no such type of event.");
     let mut types = BTreeSet::new();
@@ -318,7 +337,11 @@ fn types(names: &[String]) -> Result<BTreeSet<EventType>> {
             None => faults.push(unknown(n)),
         }
     }
-    if faults.is_empty() { Ok(types) } else { Err(Error::faults(faults)) }
+    if faults.is_empty() {
+        Ok(types)
+    } else {
+        Err(Error::faults(faults))
+    }
 }
 
 fn shown(secret: &Secret) -> Result<Shown> {

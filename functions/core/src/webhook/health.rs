@@ -146,7 +146,15 @@ mod tests {
 
     #[test]
     fn five_failures_in_a_row_hold_posts_back_until_a_probe() {
-        for (n, pause_ms) in [(1, 0), (4, 0), (5, 60_000), (6, 120_000), (7, 240_000), (11, 3_600_000), (40, 3_600_000)] {
+        for (n, pause_ms) in [
+            (1, 0),
+            (4, 0),
+            (5, 60_000),
+            (6, 120_000),
+            (7, 240_000),
+            (11, 3_600_000),
+            (40, 3_600_000),
+        ] {
             let row = after(&vec![1_000; n]);
             assert_eq!(row.probe_at_ms, 1_000 + pause_ms, "{n}");
             assert_eq!(row.holds_back(1_000), n >= 5, "{n}");

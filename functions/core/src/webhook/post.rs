@@ -17,6 +17,8 @@ use crate::key::Key;
 
 /// How long a claim holds: longer than the function may run.
 const CLAIM_MS: i64 = 60_000;
+/// The status of a receiver that wants nothing any more (RFC 9110 section 15.5.11).
+const GONE: u16 = 410;
 /// How many tries a row keeps; replays add to them.
 const KEPT_TRIES: usize = 32;
 /// A message is delayed in whole seconds and may come so much early.
@@ -52,8 +54,7 @@ pub(super) async fn post(app: &App, actor: &Actor, tenant: &TenantId, webhook: &
     };
     let body = event.to_json().to_string().into_bytes();
     let secrets = endpoint::secrets(app, tenant, &endpoint, now_ms).await?;
-    let mut headers = vec![("content-type", "application/json".to_owned()), ("user-agent", "Sealpost".to_owned())];
-    headers.extend(signature::headers(id.as_str(), now_ms.div_euclid(1000), &body, &secrets)?);
+    let headers = signature::headers(id.as_str(), now_ms.div_euclid(1000), &body, &secrets)?;
     let posted = match app.egress.check_url(&endpoint.url) {
         Ok(url) => app.egress.post(&url, &headers, body, now_ms).await,
         Err(_) => Posted {
@@ -83,8 +84,8 @@ pub(super) async fn post(app: &App, actor: &Actor, tenant: &TenantId, webhook: &
     }
     let jitter = app.random.below(JITTER.saturating_add(1))?;
     match next_due(ended_ms, row.n_tries, jitter, posted.retry_after_s) {
-        Some(due_ms) => row.due_ms = due_ms,
-        None => row.state = State::Exhausted,
+        Some(due_ms) if posted.status != Some(GONE) => row.due_ms = due_ms,
+        _ => row.state = State::Exhausted,
     }
     let delay_ms = row.due_ms.saturating_sub(ended_ms);
     let is_soon = row.state == State::Pending && delay_ms <= LONGEST_DELAY_S.saturating_mul(1000);
@@ -92,7 +93,7 @@ pub(super) async fn post(app: &App, actor: &Actor, tenant: &TenantId, webhook: &
     tracing::info!(%webhook, event = %id, status = posted.status, code = posted.error, "a webhook was not taken");
     let health = health::note_failure(app, tenant, webhook, ended_ms).await?;
     let why = match posted.status {
-        Some(410) => Some("gone"),
+        Some(GONE) => Some("gone"),
         _ if health.is_lost() => Some("failing"),
         _ => None,
     };
@@ -107,7 +108,10 @@ async fn claim(app: &App, tenant: &TenantId, mut row: TellingRow) -> Result<Opti
     let unchanged = Expression::new("ver = :seen").with(":seen", number(row.ver));
     row.ver = row.ver.saturating_add(1);
     let key = Key::Telling(tenant, &row.webhook, &row.event);
-    let outcome = Transaction::new(app).put("telling", &key, &row, Some(unchanged)).commit().await?;
+    let outcome = Transaction::new(app)
+        .put("telling", &key, &row, Some(unchanged))
+        .commit()
+        .await?;
     Ok((outcome == Outcome::Committed).then_some(row))
 }
 
@@ -117,7 +121,12 @@ async fn save(app: &App, tenant: &TenantId, mut row: TellingRow, delay_ms: Optio
     let unchanged = Expression::new("ver = :seen").with(":seen", number(row.ver));
     row.ver = row.ver.saturating_add(1);
     let outcome = Transaction::new(app)
-        .put("telling", &Key::Telling(tenant, &row.webhook, &row.event), &row, Some(unchanged))
+        .put(
+            "telling",
+            &Key::Telling(tenant, &row.webhook, &row.event),
+            &row,
+            Some(unchanged),
+        )
         .follow_telling(tenant, &row, delay_ms.is_some())
         .commit()
         .await?;

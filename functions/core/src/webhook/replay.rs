@@ -90,7 +90,9 @@ pub async fn telling(app: &App, actor: &Actor, id: &str, event: &str) -> Result<
     let tenant = actor.tenant_with(Scope::WebhooksRead)?;
     let endpoint = endpoint::find(app, tenant, id).await?;
     let event = EventId::parse(event).ok_or_else(Error::not_found)?;
-    let row = app.get::<TellingRow>(&Key::Telling(tenant, &endpoint.id, &event)).await?;
+    let row = app
+        .get::<TellingRow>(&Key::Telling(tenant, &endpoint.id, &event))
+        .await?;
     let event = app.get::<EventRow>(&Key::Event(tenant, &event)).await?;
     row.zip(event).ok_or_else(Error::not_found)
 }
@@ -109,11 +111,17 @@ pub async fn replay(app: &App, actor: &Actor, id: &str, asked: &Replay) -> Resul
     let (events, has_more, last) = match &asked.event_id {
         Some(id) => {
             if asked.kind.is_some() || asked.after.is_some() || asked.before.is_some() {
-                return Err(Error::invalid("/event_id", "Give `event_id` or a stretch of the feed, not both."));
+                return Err(Error::invalid(
+                    "/event_id",
+                    "Give `event_id` or a stretch of the feed, not both.",
+                ));
             }
             let event = event(app, tenant, id).await?;
             if !endpoint.events.contains(&event.kind) {
-                return Err(Error::invalid("/event_id", "This webhook is not told of events of this type."));
+                return Err(Error::invalid(
+                    "/event_id",
+                    "This webhook is not told of events of this type.",
+                ));
             }
             (vec![event], false, None)
         }
@@ -213,13 +221,21 @@ async fn put_on_way(
         };
         debug_assert_eq!(row.state, State::Pending);
         transaction = transaction
-            .put("telling", &Key::Telling(tenant, &endpoint.id, &event.id), &row, Some(condition))
+            .put(
+                "telling",
+                &Key::Telling(tenant, &endpoint.id, &event.id),
+                &row,
+                Some(condition),
+            )
             .follow_telling(tenant, &row, true)
             .hint(row.hint(tenant));
     }
     match transaction.commit().await? {
         Outcome::Committed => Ok(()),
-        Outcome::Refused(_) => Err(Error::new(Kind::Conflict, "Events are being posted just now; try again.")),
+        Outcome::Refused(_) => Err(Error::new(
+            Kind::Conflict,
+            "Events are being posted just now; try again.",
+        )),
     }
 }
 

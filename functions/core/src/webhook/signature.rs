@@ -63,7 +63,14 @@ impl Secret {
     pub(crate) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         // A key of ours has 32 bytes; one that is too long for its length byte is refused when it is read.
         let length = u8::try_from(self.hmac.len()).unwrap_or(u8::MAX);
-        Zeroizing::new([&[STORED_V1, length], self.hmac.as_slice(), self.ed25519_pkcs8.as_slice()].concat())
+        Zeroizing::new(
+            [
+                &[STORED_V1, length],
+                self.hmac.as_slice(),
+                self.ed25519_pkcs8.as_slice(),
+            ]
+            .concat(),
+        )
     }
 
     /// Reads what [`Self::to_bytes`] wrote.
@@ -184,7 +191,9 @@ mod tests {
             .filter_map(|signature| signature.strip_prefix("v1a,"))
             .any(|signature| {
                 let signature = STANDARD.decode(signature).unwrap();
-                UnparsedPublicKey::new(&ED25519, &public).verify(&content, &signature).is_ok()
+                UnparsedPublicKey::new(&ED25519, &public)
+                    .verify(&content, &signature)
+                    .is_ok()
             })
     }
 

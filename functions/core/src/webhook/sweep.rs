@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 
-use super::health::{self, HealthRow};
 use super::TellingDueRow;
+use super::health::{self, HealthRow};
 use crate::app::App;
 use crate::aws::queue::Hint;
 use crate::aws::table::Range;
@@ -94,7 +94,9 @@ async fn posts(
             continue;
         }
         if !known.contains_key(&line.webhook) {
-            let health = health::read(app, tenant, &line.webhook).await?.filter(HealthRow::is_open);
+            let health = health::read(app, tenant, &line.webhook)
+                .await?
+                .filter(HealthRow::is_open);
             known.insert(line.webhook.clone(), health.map(|row| (row, false)));
         }
         if let Some(Some((health, has_probe))) = known.get_mut(&line.webhook) {

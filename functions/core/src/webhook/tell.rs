@@ -5,7 +5,7 @@
 
 use super::endpoint::{self, EndpointRow, Status};
 use super::post;
-use super::{TellingRow, State};
+use super::{State, TellingRow};
 use crate::actor::Actor;
 use crate::app::App;
 use crate::aws::queue::Hint;
@@ -46,7 +46,11 @@ async fn spread(app: &App, tenant: &TenantId, id: &EventId) -> Result<()> {
         let mut rows = Vec::new();
         for endpoint in endpoints.iter().filter(wants) {
             // A replay may have been faster than us; then it is on its way already.
-            if app.get::<TellingRow>(&Key::Telling(tenant, &endpoint.id, id)).await?.is_none() {
+            if app
+                .get::<TellingRow>(&Key::Telling(tenant, &endpoint.id, id))
+                .await?
+                .is_none()
+            {
                 rows.push(TellingRow::new(id, &endpoint.id, event.kind, now_ms, event.expires_at));
             }
         }
@@ -64,5 +68,8 @@ async fn spread(app: &App, tenant: &TenantId, id: &EventId) -> Result<()> {
             Outcome::Committed | Outcome::Refused(_) => return Ok(()),
         }
     }
-    Err(Error::new(Kind::Unavailable, "Others keep putting this event on its way."))
+    Err(Error::new(
+        Kind::Unavailable,
+        "Others keep putting this event on its way.",
+    ))
 }

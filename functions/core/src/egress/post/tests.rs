@@ -94,7 +94,10 @@ fn zone() -> Zone {
         (("hooks.example.", RecordType::A), vec![a("1.1.1.1")]),
         (("two.example.", RecordType::A), vec![a("1.1.1.1"), a("8.8.8.8")]),
         (("one-bad.example.", RecordType::A), vec![a("1.1.1.1"), a("10.0.0.7")]),
-        (("turn.example.", RecordType::A), vec![a("1.1.1.1"), a("169.254.169.254")]),
+        (
+            ("turn.example.", RecordType::A),
+            vec![a("1.1.1.1"), a("169.254.169.254")],
+        ),
         (
             ("alias-bad.example.", RecordType::A),
             vec![RData::CNAME(CNAME(name("inside.example."))), a("10.0.0.7")],
@@ -158,7 +161,11 @@ async fn a_message_arrives_as_given_under_the_name_of_the_url() {
     ");
     assert_eq!(*receiver.names.lock().unwrap(), ["hooks.example"]);
     assert_eq!(seen.dialled(), ["1.1.1.1:0"]);
-    assert_eq!((requests.len(), seen.n_connects()), (2, 1), "the connection is used again");
+    assert_eq!(
+        (requests.len(), seen.n_connects()),
+        (2, 1),
+        "the connection is used again"
+    );
 }
 
 #[tokio::test]

@@ -265,8 +265,13 @@ fn named(beside: &[&str]) -> (Vec<String>, Zone) {
         let address: Ipv4Addr = text.parse().unwrap();
         (RecordType::AAAA, RData::AAAA(AAAA(address.to_ipv6_mapped())))
     });
-    let is_public = |data: &RData| *data == a("8.8.8.8") || *data == RData::AAAA(AAAA("2606:4700::1111".parse().unwrap()));
-    let inward: Vec<_> = v4.chain(v6).chain(mapped).filter(|(_, data)| !is_public(data)).collect();
+    let is_public =
+        |data: &RData| *data == a("8.8.8.8") || *data == RData::AAAA(AAAA("2606:4700::1111".parse().unwrap()));
+    let inward: Vec<_> = v4
+        .chain(v6)
+        .chain(mapped)
+        .filter(|(_, data)| !is_public(data))
+        .collect();
     let mut hosts = Vec::new();
     for (n, (kind, data)) in inward.into_iter().enumerate() {
         let host = format!("inward{n}-{}.clinic.example", beside.len());
@@ -298,7 +303,11 @@ async fn no_form_of_an_address_that_is_not_public_is_posted_to() {
             if let Ok(url) = Url::parse(form) {
                 let posted = egress.post(&url, &[], b"{}".to_vec(), 0).await;
                 // What the parser makes of some forms is a proper URL; its host does not resolve.
-                let expected = if egress.check_url(url.as_str()).is_ok() { DNS } else { REFUSED_ADDRESS };
+                let expected = if egress.check_url(url.as_str()).is_ok() {
+                    DNS
+                } else {
+                    REFUSED_ADDRESS
+                };
                 assert_eq!(posted, Posted::failed(expected), "{form}");
             }
         }
