@@ -196,10 +196,7 @@ async fn a_slowed_stream_delays_each_mail_once_and_recovers_by_itself() {
     let id = running.send(&email("offers@patient.test", "marketing")).await;
     assert_eq!(running.settled(&id).await["last_event"], "delivered");
     let well = stream(&running, "marketing").await;
-    assert_eq!(
-        (&well["verdict"], &well["complaint_rate"]),
-        (&json!("ok"), &json!(0.0))
-    );
+    assert_eq!((&well["verdict"], &well["complaint_rate"]), (&json!("ok"), &json!(0.0)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,3 +31,6 @@ mod system;
 mod template;
 mod tools;
 mod tracking;
+mod webhook;
+mod webhook_feed;
+mod webhook_receivers;

@@ -14,17 +14,19 @@ use sealpost_local::demo::{self, Seed};
 use serde_json::{Value, json};
 
 use crate::system::{Running, base64};
+use crate::webhook::{Receiver, hook};
 
 /// What is needed on AWS and not here: Lambda requires it of a role when it sets up the poller of a queue (Lambda developer
 /// guide, "Configuring permissions" of SQS event sources). SESv2's SendEmail asks for `ses:SendRawEmail` of a raw message, and
 /// every mail is one; whether it asks for `ses:SendEmail` as well, AWS's documentation does not say, so both are granted.
-const ELSEWHERE: [(&str, &str); 4] = [
+const ELSEWHERE: [(&str, &str); 5] = [
     ("encrypt", "sqs:GetQueueAttributes"),
+    ("webhook", "sqs:GetQueueAttributes"),
     ("tracking", "sqs:GetQueueAttributes"),
     ("encrypt", "ses:SendEmail"),
     ("portal", "ses:SendEmail"),
 ];
-const FUNCTIONS: [&str; 5] = ["send", "encrypt", "tracking", "portal", "admin"];
+const FUNCTIONS: [&str; 6] = ["send", "encrypt", "tracking", "webhook", "portal", "admin"];
 
 fn email(to: &str) -> Value {
     json!({ "from": "care@clinic.test", "to": to, "subject": "Your results", "text": "They are fine." })
@@ -43,6 +45,7 @@ async fn every_role_allows_what_its_function_does_and_nothing_else() {
     a_refusal_by_ses(&running).await;
     a_lost_answer(&running).await;
     bounces(&running).await;
+    webhooks(&running).await;
     portal(&running).await;
     // The keys of a new month are made by whoever needs them first.
     running.system.advance(Duration::from_secs(40 * 86_400)).unwrap();
@@ -287,6 +290,50 @@ async fn bounces(running: &Running) {
     }
     let again = running.settled(&running.send(&email(&bounce)).await).await;
     assert_eq!(again["recipients"][0]["status"], "suppressed", "{again}");
+}
+
+/// Webhooks: one that takes events and gets them again, one that fails until it is left alone and probed, one that is gone.
+async fn webhooks(running: &Running) {
+    let receivers = [
+        Receiver::start(running).await,
+        Receiver::start(running).await,
+        Receiver::start(running).await,
+    ];
+    receivers[1].answers(500);
+    receivers[2].answers(410);
+    let mut ids = Vec::new();
+    for receiver in &receivers {
+        ids.push(hook(running, &receiver.url, &["email.delivered"]).await.0);
+    }
+    for n in 0..6 {
+        running
+            .settled(&running.send(&email(&format!("hook{n}@patient.test"))).await)
+            .await;
+    }
+    receivers[0].until(6).await;
+    receivers[1].until(5).await;
+    for _ in 0..3 {
+        running.system.advance(Duration::from_secs(130)).unwrap();
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    let path = format!("/webhooks/{}", ids[0]);
+    let expect = async |method: Method, path: String, body: Option<Value>| {
+        let body = body.map(|body| body.to_string().into_bytes());
+        let (status, answer) = running.call(method, &path, body, &[]).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+    };
+    expect(Method::GET, "/webhooks".to_owned(), None).await;
+    expect(Method::GET, path.clone(), None).await;
+    expect(Method::GET, format!("{path}/attempts"), None).await;
+    expect(Method::GET, "/events".to_owned(), None).await;
+    expect(Method::POST, format!("{path}/rotate-secret"), None).await;
+    expect(Method::POST, format!("{path}/replay"), Some(json!({}))).await;
+    expect(Method::PATCH, path.clone(), Some(json!({ "status": "disabled" }))).await;
+    for id in ids {
+        expect(Method::DELETE, format!("/webhooks/{id}"), None).await;
+    }
+    // What still waits for an endpoint that is removed is given up.
+    running.system.advance(Duration::from_secs(900)).unwrap();
 }
 
 /// Every route of `portal`, as a patient goes through them.

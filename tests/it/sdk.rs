@@ -110,7 +110,7 @@ async fn the_node_sdk_works_unchanged() {
         .arg(file("sdk/node.mjs"))
         .env("SEALPOST_API", running.url(""))
         .env("SEALPOST_API_KEY", &running.api_key);
-    suite(&mut command, 25).await;
+    suite(&mut command, 27).await;
     assert_arrived(&running, "node", "buffer.pdf").await;
     assert_canceled(&running, "node").await;
 }
@@ -123,7 +123,7 @@ async fn the_python_sdk_works_unchanged() {
     command
         .env("SEALPOST_API", running.url(""))
         .env("SEALPOST_API_KEY", &running.api_key);
-    suite(&mut command, 19).await;
+    suite(&mut command, 20).await;
     assert_arrived(&running, "python", "list.pdf").await;
     assert_canceled(&running, "python").await;
 }

@@ -194,7 +194,7 @@ fn a_queue_consumer_reports_partial_failures_and_has_a_dead_letter_queue_and_ala
             .any(|alarm| alarm.metric == "Errors" && alarm.watched.contains(&function.name));
         assert!(errors, "{}: alarm", function.logical);
     }
-    assert_eq!(n_consumers, 2);
+    assert_eq!(n_consumers, 3);
 }
 
 #[test]

@@ -280,7 +280,11 @@ async fn writes_that_meet_are_tried_again_and_nothing_is_in_doubt() {
     let n_calls = std::sync::atomic::AtomicUsize::new(0);
     let collide = move |call: &Call, phase: Phase| {
         let is_write = call.operation == "TransactWriteItems" && phase == Phase::Before;
-        if is_write && !n_calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst).is_multiple_of(3) {
+        if is_write
+            && !n_calls
+                .fetch_add(1, std::sync::atomic::Ordering::SeqCst)
+                .is_multiple_of(3)
+        {
             return Verdict::Fail(Failure::Conflict);
         }
         Verdict::Go

@@ -272,5 +272,34 @@ await check("an id that is not known is not found", () =>
 await check("an idempotency key that is too long is refused", () =>
   refused(resend.emails.send(email(), { idempotencyKey: "k".repeat(257) }), "invalid_idempotency_key", 400));
 
+const hook = { endpoint: "https://hooks.node.test/sealpost", events: ["email.complained"] };
+await check("a webhook is created, read, changed, given a new secret and removed", async () => {
+  const made = await data(resend.webhooks.create(hook));
+  assert.equal(made.object, "webhook");
+  assert.match(made.signing_secret, /^whsec_[A-Za-z0-9+/]{43}=$/);
+  const { id } = made;
+  const read = await data(resend.webhooks.get(id));
+  assert.deepEqual([read.object, read.id, read.endpoint, read.events, read.status, read.signing_secret],
+    ["webhook", id, hook.endpoint, hook.events, "enabled", made.signing_secret]);
+  const list = await data(resend.webhooks.list({ limit: 5 }));
+  const [listed] = list.data.filter((one) => one.id === id);
+  assert.deepEqual([list.object, list.has_more, listed.endpoint, listed.signing_secret], ["list", false, hook.endpoint, undefined]);
+  const changed = await data(resend.webhooks.update(id, { status: "disabled", events: ["email.bounced"] }));
+  assert.deepEqual(changed, { object: "webhook", id });
+  const after = await data(resend.webhooks.get(id));
+  assert.deepEqual([after.status, after.events], ["disabled", ["email.bounced"]]);
+  const rotated = await data(resend.webhooks.rotateSigningSecret(id));
+  assert.notEqual(rotated.signing_secret, made.signing_secret);
+  assert.equal((await data(resend.webhooks.get(id))).signing_secret, rotated.signing_secret);
+  assert.deepEqual((await data(resend.webhooks.events.list({ webhookId: id, limit: 5 }))).data, []);
+  await refused(resend.webhooks.events.get({ webhookId: id, eventId: "evt_00000000000000000000000000" }), "not_found", 404);
+  assert.deepEqual(await data(resend.webhooks.remove(id)), { object: "webhook", id, deleted: true });
+  await refused(resend.webhooks.get(id), "not_found", 404);
+});
+await check("a webhook for an unknown event or at an address inside is refused", async () => {
+  await refused(resend.webhooks.create({ ...hook, events: ["email.delivered", "inbox.created"] }), "validation_error", 422);
+  await refused(resend.webhooks.create({ ...hook, endpoint: "https://169.254.169.254/latest" }), "validation_error", 422);
+});
+
 console.log(`${nPassed} passed, ${nFailed} failed`);
 process.exitCode = nFailed || !nPassed ? 1 : 0;

@@ -239,6 +239,25 @@ class Sdk(unittest.TestCase):
         resend.api_key = ""
         self.refused(exceptions.MissingApiKeyError, 401, "missing_api_key", resend.Emails.send, email())
 
+    def test_5_a_webhook_is_created_read_changed_rotated_and_removed(self):
+        url = "https://hooks.python.test/sealpost"
+        made = resend.Webhooks.create({"endpoint": url, "events": ["email.complained"]})
+        self.assertTrue(made["signing_secret"].startswith("whsec_"))
+        id = made["id"]
+        read = resend.Webhooks.get(id)
+        self.assertEqual((read["endpoint"], read["events"], read["status"]), (url, ["email.complained"], "enabled"))
+        self.assertEqual(read["signing_secret"], made["signing_secret"])
+        listed = [one for one in resend.Webhooks.list({"limit": 5})["data"] if one["id"] == id]
+        self.assertEqual([one.get("signing_secret") for one in listed], [None])
+        self.assertEqual(resend.Webhooks.update({"webhook_id": id, "status": "disabled"})["id"], id)
+        self.assertEqual(resend.Webhooks.get(id)["status"], "disabled")
+        rotated = resend.Webhooks.rotate_signing_secret(id)
+        self.assertEqual(resend.Webhooks.get(id)["signing_secret"], rotated["signing_secret"])
+        self.assertNotEqual(rotated["signing_secret"], made["signing_secret"])
+        self.assertEqual(resend.Webhooks.list_events(id)["data"], [])
+        self.assertTrue(resend.Webhooks.remove(id)["deleted"])
+        self.refused(exceptions.ResendError, 404, "not_found", resend.Webhooks.get, id)
+
 
 class Result(unittest.TestResult):
     """Prints each check as one line."""

@@ -1,9 +1,12 @@
-//! Everything a customer manages: API keys, recipients' keys, domains, suppressions, the policy; and the first tenant.
+//! Everything a customer manages: API keys, recipients' keys, domains, suppressions, the policy, webhooks; and the first
+//! tenant.
 
+mod attempts;
+mod events;
 mod streams;
 mod suppressions;
-
 mod usage;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -30,7 +33,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToSchema};
 
 /// Every route of this function, as `template.yaml` has them.
-pub const ROUTES: [(&str, &str); 25] = [
+pub const ROUTES: [(&str, &str); 39] = [
     ("GET", "/openapi.json"),
     ("POST", "/api-keys"),
     ("GET", "/api-keys"),
@@ -55,6 +58,20 @@ pub const ROUTES: [(&str, &str); 25] = [
     ("GET", "/streams"),
     ("POST", "/streams/{stream}/resume"),
     ("GET", "/usage"),
+    ("GET", "/events"),
+    ("POST", "/webhooks"),
+    ("GET", "/webhooks"),
+    ("GET", "/webhooks/{id}"),
+    ("PATCH", "/webhooks/{id}"),
+    ("DELETE", "/webhooks/{id}"),
+    ("POST", "/webhooks/{id}/rotate-secret"),
+    ("POST", "/webhooks/{id}/signing-secret/rotate"),
+    ("POST", "/webhooks/{id}/replay"),
+    ("GET", "/webhooks/{id}/attempts"),
+    ("GET", "/webhooks/{id}/events"),
+    ("GET", "/webhooks/{id}/events/{event}"),
+    ("POST", "/webhooks/{id}/events/{event}/replay"),
+    ("GET", "/webhooks/{id}/events/{event}/attempts"),
     ("POST", "/tenants"),
 ];
 
@@ -74,6 +91,31 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(suppressions::routes())
         .merge(streams::routes())
         .route("/usage", get(usage::read_usage))
+        .route("/events", get(events::list_events))
+        .route("/webhooks", post(webhooks::create_webhook).get(webhooks::list_webhooks))
+        .route(
+            "/webhooks/{id}",
+            get(webhooks::read_webhook)
+                .patch(webhooks::change_webhook)
+                .delete(webhooks::remove_webhook),
+        )
+        .route("/webhooks/{id}/rotate-secret", post(webhooks::rotate_secret))
+        .route(
+            "/webhooks/{id}/signing-secret/rotate",
+            post(webhooks::rotate_signing_secret),
+        )
+        .route("/webhooks/{id}/replay", post(webhooks::replay_webhook))
+        .route("/webhooks/{id}/attempts", get(attempts::list_attempts))
+        .route("/webhooks/{id}/events", get(attempts::list_webhook_events))
+        .route("/webhooks/{id}/events/{event}", get(attempts::read_webhook_event))
+        .route(
+            "/webhooks/{id}/events/{event}/replay",
+            post(attempts::replay_webhook_event),
+        )
+        .route(
+            "/webhooks/{id}/events/{event}/attempts",
+            get(attempts::list_event_attempts),
+        )
         .route("/tenants", post(create_tenant))
         .with_state(app);
     finish(routes)
@@ -95,7 +137,11 @@ pub fn router(app: Arc<App>) -> Router {
         suppressions::remove_suppressions, suppressions::check_suppressions, suppressions::export::export_suppressions,
         suppressions::import_suppressions,
         streams::list_streams, streams::resume_stream, usage::read_usage,
-        create_tenant
+        create_tenant,
+        events::list_events, webhooks::create_webhook, webhooks::list_webhooks, webhooks::read_webhook,
+        webhooks::change_webhook, webhooks::remove_webhook, webhooks::rotate_secret, webhooks::rotate_signing_secret,
+        webhooks::replay_webhook, attempts::list_attempts, attempts::list_webhook_events, attempts::read_webhook_event,
+        attempts::replay_webhook_event, attempts::list_event_attempts
     ),
     components(schemas(Problem)),
     modifiers(&ApiKeyScheme),
@@ -105,6 +151,8 @@ pub fn router(app: Arc<App>) -> Router {
         (name = "suppressions", description = "Who gets no more mail"),
         (name = "streams", description = "How marketing and care do, and what guards them"),
         (name = "policies", description = "The tenant's policy"),
+        (name = "webhooks", description = "Where events are posted to"),
+        (name = "events", description = "The feed of events"),
         (name = "usage", description = "What is counted"),
         (name = "tenants", description = "For the operator of the deployment")
     )
@@ -436,7 +484,7 @@ async fn create_tenant(State(app): State<Arc<App>>, Operator(actor): Operator, B
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
-fn time(ms: i64) -> String {
+pub(crate) fn time(ms: i64) -> String {
     Timestamp::from_millisecond(ms)
         .unwrap_or(Timestamp::UNIX_EPOCH)
         .to_string()

@@ -38,6 +38,15 @@ pub enum Scope {
     /// Replace the policy.
     #[serde(rename = "policies:write")]
     PoliciesWrite,
+    /// Read webhook endpoints and what was posted to them.
+    #[serde(rename = "webhooks:read")]
+    WebhooksRead,
+    /// Create, change and remove webhook endpoints, see their secrets, post events again.
+    #[serde(rename = "webhooks:write")]
+    WebhooksWrite,
+    /// Read the feed of events.
+    #[serde(rename = "events:read")]
+    EventsRead,
     /// Create, list and revoke API keys.
     #[serde(rename = "api_keys:write")]
     ApiKeysWrite,
@@ -51,13 +60,16 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Scope; 9] = [
+    pub const ALL: [Scope; 12] = [
         Scope::EmailsSend,
         Scope::EmailsRead,
         Scope::RecipientsRead,
         Scope::RecipientsWrite,
         Scope::PoliciesRead,
         Scope::PoliciesWrite,
+        Scope::WebhooksRead,
+        Scope::WebhooksWrite,
+        Scope::EventsRead,
         Scope::ApiKeysWrite,
         Scope::SuppressionsRead,
         Scope::SuppressionsWrite,
@@ -73,6 +85,9 @@ impl Scope {
             Scope::RecipientsWrite => "recipients:write",
             Scope::PoliciesRead => "policies:read",
             Scope::PoliciesWrite => "policies:write",
+            Scope::WebhooksRead => "webhooks:read",
+            Scope::WebhooksWrite => "webhooks:write",
+            Scope::EventsRead => "events:read",
             Scope::ApiKeysWrite => "api_keys:write",
             Scope::SuppressionsRead => "suppressions:read",
             Scope::SuppressionsWrite => "suppressions:write",

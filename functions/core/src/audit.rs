@@ -75,6 +75,18 @@ pub enum Action {
     StreamGuarded,
     /// A paused stream was resumed.
     StreamResumed,
+    /// A webhook endpoint was created.
+    WebhookCreated,
+    /// A webhook endpoint was changed.
+    WebhookChanged,
+    /// A webhook endpoint was removed.
+    WebhookRemoved,
+    /// A webhook endpoint got new secrets.
+    WebhookSecretRotated,
+    /// A webhook endpoint was switched off, since posts to it fail.
+    WebhookDisabled,
+    /// Events are to be posted to an endpoint again.
+    WebhookReplayed,
 }
 
 impl Action {
@@ -111,6 +123,12 @@ impl Action {
             Action::SuppressionRemoved => "suppression.removed",
             Action::StreamGuarded => "stream.guarded",
             Action::StreamResumed => "stream.resumed",
+            Action::WebhookCreated => "webhook.created",
+            Action::WebhookChanged => "webhook.changed",
+            Action::WebhookRemoved => "webhook.removed",
+            Action::WebhookSecretRotated => "webhook.secret_rotated",
+            Action::WebhookDisabled => "webhook.disabled",
+            Action::WebhookReplayed => "webhook.replayed",
         }
     }
 }

@@ -21,6 +21,8 @@ pub const ARCHIVE_BUCKET: &str = "ARCHIVE_BUCKET";
 pub const WORK_BUCKET: &str = "WORK_BUCKET";
 /// URL of the queue that leads to `encrypt`.
 pub const OUTBOUND_QUEUE_URL: &str = "OUTBOUND_QUEUE_URL";
+/// URL of the queue that leads to `webhook`.
+pub const WEBHOOK_QUEUE_URL: &str = "WEBHOOK_QUEUE_URL";
 /// ARN of the deployment's KMS key.
 pub const KMS_KEY_ARN: &str = "KMS_KEY_ARN";
 /// SES configuration set whose TLS policy is REQUIRE.
@@ -35,7 +37,7 @@ pub const DOMAIN_FACTS: &str = "DOMAIN_FACTS";
 pub const LOG_LEVEL: &str = "LOG_LEVEL";
 
 /// Every variable that a function reads, in the order of their declaration.
-pub const VARIABLES: [&str; 14] = [
+pub const VARIABLES: [&str; 15] = [
     DIRECTORY_TABLE,
     MAIL_TABLE,
     PEOPLE_TABLE,
@@ -44,6 +46,7 @@ pub const VARIABLES: [&str; 14] = [
     ARCHIVE_BUCKET,
     WORK_BUCKET,
     OUTBOUND_QUEUE_URL,
+    WEBHOOK_QUEUE_URL,
     KMS_KEY_ARN,
     TLS_CONFIGURATION_SET,
     SEALED_CONFIGURATION_SET,
@@ -71,6 +74,8 @@ pub struct Config {
     pub work_bucket: String,
     /// See [`OUTBOUND_QUEUE_URL`].
     pub outbound_queue_url: String,
+    /// See [`WEBHOOK_QUEUE_URL`].
+    pub webhook_queue_url: String,
     /// See [`KMS_KEY_ARN`].
     pub kms_key_arn: String,
     /// See [`TLS_CONFIGURATION_SET`].
@@ -126,6 +131,7 @@ impl Config {
             archive_bucket: take(ARCHIVE_BUCKET),
             work_bucket: take(WORK_BUCKET),
             outbound_queue_url: take(OUTBOUND_QUEUE_URL),
+            webhook_queue_url: take(WEBHOOK_QUEUE_URL),
             kms_key_arn: take(KMS_KEY_ARN),
             tls_configuration_set: take(TLS_CONFIGURATION_SET),
             sealed_configuration_set: take(SEALED_CONFIGURATION_SET),

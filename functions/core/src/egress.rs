@@ -1,11 +1,12 @@
 //! The only DNS and HTTPS client besides AWS.
 //!
 //! A name that came from outside is resolved once, every address is checked, and only a checked address is dialled; one
-//! address that is not global unicast refuses the whole name. HTTPS only, port 443, no redirect, no proxy, five seconds,
-//! a capped body.
+//! address that is not global unicast refuses the whole name. HTTPS only, no redirect, no proxy, a capped body. What is
+//! looked up takes five seconds at most and is asked on port 443; what is posted has its own limits in [`post`].
 
 pub mod guard;
 mod mta_sts;
+pub(crate) mod post;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -27,11 +28,13 @@ pub use mta_sts::MtaSts;
 /// How long one look-up may take in all, its DNS queries included.
 const TOTAL: Duration = Duration::from_secs(5);
 
-/// Look-ups about other people's domains.
+/// Look-ups about other people's domains, and posts to their servers.
 pub(crate) struct Egress {
     facts: DomainFacts,
     /// Made at the first use: a function that never looks anything up opens no socket.
     client: OnceCell<Option<Client>>,
+    /// What posts to customers' endpoints, made at the first use too.
+    poster: OnceCell<Option<post::Poster>>,
 }
 
 struct Client {
@@ -61,6 +64,7 @@ impl Egress {
         Self {
             facts,
             client: OnceCell::new(),
+            poster: OnceCell::new(),
         }
     }
 

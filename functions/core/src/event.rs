@@ -4,11 +4,16 @@
 //! or a text of a patient. Beside it stands a line in the list of events that still have to be told; whoever delivered an
 //! event everywhere removes its line, and a sweep finds the lines that a queue lost.
 
+pub mod feed;
+
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 use crate::app::App;
+use crate::aws::queue::Hint;
 use crate::aws::table::Transaction;
 use crate::error::Result;
 use crate::id::{DeliveryId, EmailId, EventId, TenantId};
@@ -175,6 +180,25 @@ pub struct EventRow {
     pub expires_at: i64,
 }
 
+impl EventRow {
+    /// The event as receivers of webhooks and readers of the feed see it: ids, codes and counts.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let facts = self.facts.iter().map(|(name, value)| (name.clone(), json!(value)));
+        let mut data: Map<String, Value> = facts.collect();
+        if let Some(email) = &self.email {
+            data.insert("email_id".to_owned(), json!(email));
+        }
+        if let Some(delivery) = &self.delivery {
+            data.insert("delivery_id".to_owned(), json!(delivery));
+        }
+        data.insert("sequence".to_owned(), json!(self.sequence));
+        data.insert("test".to_owned(), json!(self.is_test));
+        let at = Timestamp::from_millisecond(self.at_ms).unwrap_or(Timestamp::UNIX_EPOCH);
+        json!({ "type": self.kind, "timestamp": at.to_string(), "data": data })
+    }
+}
+
 /// A line of what still has to be told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct EventDueRow {
@@ -222,11 +246,15 @@ impl Transaction<'_> {
             id: id.clone(),
             created_at_ms: now_ms,
         };
-        Ok(self.put_new("event", &Key::Event(event.tenant, &id), &row).put_new(
-            "event due",
-            &Key::EventDue(event.tenant, &id),
-            &due,
-        ))
+        let hint = Hint {
+            tenant: event.tenant.clone(),
+            event: id.clone(),
+            webhook: None,
+        };
+        Ok(self
+            .put_new("event", &Key::Event(event.tenant, &id), &row)
+            .put_new("event due", &Key::EventDue(event.tenant, &id), &due)
+            .hint(hint))
     }
 }
 

@@ -166,6 +166,11 @@ id!(
     SuppressionId,
     "sup_"
 );
+id!(
+    /// A customer's webhook endpoint.
+    WebhookId,
+    "wh_"
+);
 
 #[cfg(test)]
 mod tests {

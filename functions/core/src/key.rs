@@ -10,6 +10,7 @@
 //! | a tenant | Directory | `<tenant>` | `TENANT` |
 //! | an API key; all of a tenant | Directory | `<tenant>` | `APIKEY#<key>` |
 //! | the policy in force | Directory | `<tenant>` | `POLICY` |
+//! | a webhook endpoint; all of a tenant | Directory | `<tenant>` | `WEBHOOK#<webhook>` |
 //! | a period key | Directory | `<tenant>` | `PERIODKEY#<purpose>#<period>` |
 //! | an email and all its deliveries | Mail | `<tenant>#EMAIL#<email>` | `EMAIL`, `DELIVERY#<delivery>` |
 //! | emails, newest first | Mail | `<tenant>#EMAILS#<month>` | `<email>` |
@@ -26,6 +27,8 @@
 //! | how a stream does | Mail | `<tenant>#STREAM#<stream>` | `STREAM` |
 //! | what a stream did in an hour, and which email | Mail | `<tenant>#STREAM#<stream>#<shard>` | `HOUR#…`, `CAUSE#…` |
 //! | that something was counted | Mail | `<tenant>#COUNTED#<delivery>` | `<what>` |
+//! | an event's way to an endpoint; all of an endpoint; how the endpoint is | Mail | `<tenant>#WEBHOOK#<webhook>` | `EVENT#<event>`, `HEALTH` |
+//! | what still has to be posted | Mail | `<tenant>#WEBHOOKDUE#<shard>` | `<event>#<webhook>` |
 //! | a recipient's keys and version | People | `<tenant>#RECIPIENT#<hash>` | `FACTS`, `KEY#<kind>` |
 //! | a recipient's suppressions | People | `<tenant>#RECIPIENT#<hash>` | `SUPPRESSION#<scope>` |
 //! | a tenant's suppressions, oldest first | People | `<tenant>#SUPPRESSIONS#<shard>` | `<suppression>` |
@@ -38,7 +41,7 @@ use jiff::tz::TimeZone;
 
 use crate::config::Config;
 use crate::id::{
-    ApiKeyId, AuditId, BatchId, DeliveryId, EmailId, EventId, PickupId, RecordId, SuppressionId, TenantId,
+    ApiKeyId, AuditId, BatchId, DeliveryId, EmailId, EventId, PickupId, RecordId, SuppressionId, TenantId, WebhookId,
 };
 use crate::rate::Lane;
 
@@ -91,6 +94,8 @@ pub enum Purpose {
     Index,
     /// Seals addresses in lists of people.
     People,
+    /// Seals the secrets that webhooks are signed with.
+    Webhook,
 }
 
 impl Purpose {
@@ -102,6 +107,7 @@ impl Purpose {
             Purpose::Portal => "portal",
             Purpose::Index => "index",
             Purpose::People => "people",
+            Purpose::Webhook => "webhook",
         }
     }
 }
@@ -147,6 +153,14 @@ pub enum Key<'a> {
     Event(&'a TenantId, &'a EventId),
     /// An event that still has to be told.
     EventDue(&'a TenantId, &'a EventId),
+    /// A webhook endpoint.
+    Webhook(&'a TenantId, &'a WebhookId),
+    /// An event's way to an endpoint.
+    Telling(&'a TenantId, &'a WebhookId, &'a EventId),
+    /// How an endpoint is, while posts to it fail.
+    WebhookHealth(&'a TenantId, &'a WebhookId),
+    /// An event that still has to be posted to an endpoint.
+    TellingDue(&'a TenantId, &'a WebhookId, &'a EventId),
     /// A day's counts of doubts; the day as `2026-11-24`.
     Doubts(&'a TenantId, &'a str),
     /// How a stream does.
@@ -178,9 +192,12 @@ impl Key<'_> {
     #[must_use]
     pub fn table(&self) -> Table {
         match self {
-            Key::Registered(..) | Key::Tenant(..) | Key::ApiKey(..) | Key::Policy(..) | Key::PeriodKey(..) => {
-                Table::Directory
-            }
+            Key::Registered(..)
+            | Key::Tenant(..)
+            | Key::ApiKey(..)
+            | Key::Policy(..)
+            | Key::PeriodKey(..)
+            | Key::Webhook(..) => Table::Directory,
             Key::Email(..)
             | Key::Delivery(..)
             | Key::Listed(..)
@@ -199,6 +216,9 @@ impl Key<'_> {
             | Key::StreamHour(..)
             | Key::StreamCause(..)
             | Key::Counted(..)
+            | Key::Telling(..)
+            | Key::WebhookHealth(..)
+            | Key::TellingDue(..)
             | Key::Doubts(..) => Table::Mail,
             Key::Facts(..)
             | Key::RecipientKey(..)
@@ -240,6 +260,13 @@ impl Key<'_> {
             Key::PickupSession(tenant, pickup, hash) => (pickup_partition(tenant, pickup), format!("SESSION#{hash}")),
             Key::Event(tenant, event) => (events_partition(tenant, &day(event.made_at())), event.to_string()),
             Key::EventDue(tenant, event) => (event_due_partition(tenant, shard(event.as_str())), event.to_string()),
+            Key::Webhook(tenant, webhook) => (tenant.to_string(), format!("{WEBHOOKS}{webhook}")),
+            Key::Telling(tenant, webhook, event) => (webhook_partition(tenant, webhook), format!("{TELLINGS}{event}")),
+            Key::WebhookHealth(tenant, webhook) => (webhook_partition(tenant, webhook), "HEALTH".to_owned()),
+            Key::TellingDue(tenant, webhook, event) => (
+                telling_due_partition(tenant, shard(event.as_str())),
+                format!("{event}#{webhook}"),
+            ),
             Key::Doubts(tenant, day) => (format!("{tenant}#USAGE#{day}"), "DOUBTS".to_owned()),
             Key::Stream(tenant, stream) => (format!("{tenant}#STREAM#{stream}"), "STREAM".to_owned()),
             Key::StreamHour(tenant, stream, generation, hour, delivery) => (
@@ -271,6 +298,10 @@ impl Key<'_> {
 pub const REGISTER: &str = "deployment";
 /// What the sort keys of API keys begin with.
 pub const API_KEYS: &str = "APIKEY#";
+/// What the sort keys of webhook endpoints begin with.
+pub const WEBHOOKS: &str = "WEBHOOK#";
+/// What the sort keys of an endpoint's events begin with.
+pub const TELLINGS: &str = "EVENT#";
 /// What the sort keys of an email's deliveries begin with.
 pub const DELIVERIES: &str = "DELIVERY#";
 /// What the sort keys of a recipient's certificates begin with.
@@ -316,6 +347,18 @@ pub fn events_partition(tenant: &TenantId, day: &str) -> String {
 #[must_use]
 pub fn event_due_partition(tenant: &TenantId, shard: u8) -> String {
     format!("{tenant}#EVENTDUE#{shard}")
+}
+
+/// Partition of an endpoint's events.
+#[must_use]
+pub fn webhook_partition(tenant: &TenantId, webhook: &WebhookId) -> String {
+    format!("{tenant}#WEBHOOK#{webhook}")
+}
+
+/// Partition of one shard of what still has to be posted.
+#[must_use]
+pub fn telling_due_partition(tenant: &TenantId, shard: u8) -> String {
+    format!("{tenant}#WEBHOOKDUE#{shard}")
 }
 
 /// Partition of what is known of a recipient.
@@ -405,6 +448,7 @@ mod tests {
         let api_key = ApiKeyId::from_bytes([8; 16]);
         let event = EventId::from_bytes([9; 16]);
         let suppression = SuppressionId::from_bytes([10; 16]);
+        let webhook = WebhookId::from_bytes([10; 16]);
         let keys = [
             Key::Registered(&tenant),
             Key::Tenant(&tenant),
@@ -425,6 +469,10 @@ mod tests {
             Key::PickupSession(&tenant, &pickup, "ef01"),
             Key::Event(&tenant, &event),
             Key::EventDue(&tenant, &event),
+            Key::Webhook(&tenant, &webhook),
+            Key::Telling(&tenant, &webhook, &event),
+            Key::WebhookHealth(&tenant, &webhook),
+            Key::TellingDue(&tenant, &webhook, &event),
             Key::Doubts(&tenant, "2026-11-24"),
             Key::Stream(&tenant, "marketing"),
             Key::StreamHour(&tenant, "marketing", 0, 3_600_000, &delivery),
@@ -470,6 +518,10 @@ mod tests {
         Mail ten_01040g2081040g2081040g2081#PICKUP#pu_050m2ga1850m2ga1850m2ga185 | SESSION#ef01
         Mail ten_01040g2081040g2081040g2081#EVENTS#2284-10-22 | evt_09144gj289144gj289144gj289
         Mail ten_01040g2081040g2081040g2081#EVENTDUE#1 | evt_09144gj289144gj289144gj289
+        Directory ten_01040g2081040g2081040g2081 | WEBHOOK#wh_0a1850m2ga1850m2ga1850m2ga
+        Mail ten_01040g2081040g2081040g2081#WEBHOOK#wh_0a1850m2ga1850m2ga1850m2ga | EVENT#evt_09144gj289144gj289144gj289
+        Mail ten_01040g2081040g2081040g2081#WEBHOOK#wh_0a1850m2ga1850m2ga1850m2ga | HEALTH
+        Mail ten_01040g2081040g2081040g2081#WEBHOOKDUE#1 | evt_09144gj289144gj289144gj289#wh_0a1850m2ga1850m2ga1850m2ga
         Mail ten_01040g2081040g2081040g2081#USAGE#2026-11-24 | DOUBTS
         Mail ten_01040g2081040g2081040g2081#STREAM#marketing | STREAM
         Mail ten_01040g2081040g2081040g2081#STREAM#marketing#0 | HOUR#0#3600000

@@ -26,3 +26,4 @@ pub(crate) mod record;
 pub(crate) mod seal;
 pub mod suppression;
 pub mod tenant;
+pub mod webhook;

@@ -9,13 +9,15 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// The crates whose lines are let through.
-const OURS: [&str; 8] = [
+const OURS: [&str; 10] = [
     "sealpost_core",
     "sealpost_handler",
     "sealpost_local",
     "sealpost",
     "send",
     "encrypt",
+    "tracking",
+    "webhook",
     "portal",
     "admin",
 ];

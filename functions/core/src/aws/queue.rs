@@ -1,11 +1,12 @@
-//! The outbound queue. It is a hint: the table tells what has to be done, a lost or doubled message harms nothing.
+//! The outbound and the webhook queue. They are hints: the table tells what has to be done, a lost or doubled message harms
+//! nothing.
 
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::error::{Error, Kind, Result};
-use crate::id::{DeliveryId, EmailId, TenantId};
+use crate::id::{DeliveryId, EmailId, EventId, TenantId, WebhookId};
 
 /// A delivery that may be due: ids only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,10 +20,23 @@ pub struct Ticket {
     pub delivery: DeliveryId,
 }
 
+/// An event that customers may have to be told of: ids only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hint {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The event.
+    pub event: EventId,
+    /// The endpoint that it is to be posted to; none as long as nobody looked which endpoints want it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookId>,
+}
+
 /// SendMessageBatch takes ten (API reference).
 const BATCH: usize = 10;
 /// The longest delay that SQS knows, in seconds.
-const LONGEST_DELAY_S: i64 = 900;
+pub(crate) const LONGEST_DELAY_S: i64 = 900;
 
 impl App {
     /// Puts tickets on the outbound queue, to appear after `delay_ms` (900 s at most; the sweeper sees to the rest).
@@ -30,25 +44,45 @@ impl App {
     /// # Errors
     /// Unavailable, when at least one ticket was not taken.
     pub(crate) async fn enqueue(&self, tickets: &[Ticket], delay_ms: i64) -> Result<()> {
-        let delay = i32::try_from(delay_ms.max(0).div_euclid(1000).min(LONGEST_DELAY_S)).unwrap_or_default();
-        for some in tickets.chunks(BATCH) {
-            let mut call = self
-                .aws
-                .sqs
-                .send_message_batch()
-                .queue_url(&self.config.outbound_queue_url);
-            for (n, ticket) in some.iter().enumerate() {
-                let body = serde_json::to_string(ticket)
-                    .map_err(|error| Error::internal("A ticket could not be written.").because(error))?;
+        self.put_on_queue(
+            &self.config.outbound_queue_url,
+            tickets,
+            delay_ms.max(0).div_euclid(1000),
+        )
+        .await
+    }
+
+    /// Puts hints on the webhook queue, to appear after `delay_ms`, not before (900 s at most; the sweep sees to the rest).
+    ///
+    /// # Errors
+    /// Unavailable, when at least one hint was not taken.
+    pub(crate) async fn enqueue_hints(&self, hints: &[Hint], delay_ms: i64) -> Result<()> {
+        let delay_s = delay_ms.max(0).saturating_add(999).div_euclid(1000);
+        self.put_on_queue(&self.config.webhook_queue_url, hints, delay_s).await
+    }
+
+    /// Puts hints on the webhook queue. Whether that works changes nothing for the caller: the sweep finds what is lost.
+    pub(crate) async fn hint(&self, hints: &[Hint]) {
+        if let Err(error) = self.enqueue_hints(hints, 0).await {
+            tracing::warn!(
+                n_hints = hints.len(),
+                "events were not put on the webhook queue: {error}"
+            );
+        }
+    }
+
+    async fn put_on_queue<T: Serialize>(&self, queue_url: &str, messages: &[T], delay_s: i64) -> Result<()> {
+        let unwritten = |error| Error::internal("A message could not be written.").because(error);
+        let delay = i32::try_from(delay_s.min(LONGEST_DELAY_S)).unwrap_or_default();
+        for some in messages.chunks(BATCH) {
+            let mut call = self.aws.sqs.send_message_batch().queue_url(queue_url);
+            for (n, message) in some.iter().enumerate() {
                 let entry = SendMessageBatchRequestEntry::builder()
                     .id(n.to_string())
-                    .message_body(body)
+                    .message_body(serde_json::to_string(message).map_err(unwritten)?)
                     .delay_seconds(delay);
-                call = call.entries(
-                    entry
-                        .build()
-                        .map_err(|error| Error::internal("A ticket could not be written.").because(error))?,
-                );
+                let entry = entry.build();
+                call = call.entries(entry.map_err(|error| Error::internal("A message has no form.").because(error))?);
             }
             let answer = call
                 .send()

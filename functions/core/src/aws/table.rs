@@ -16,6 +16,7 @@ use aws_sdk_dynamodb::types::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::queue::Hint;
 use crate::app::App;
 use crate::error::{Error, Kind, Result};
 use crate::key::{Key, Table};
@@ -76,6 +77,8 @@ pub(crate) struct Transaction<'a> {
     items: Vec<TransactWriteItem>,
     labels: Vec<&'static str>,
     fault: Option<Error>,
+    /// Events among the items, whose webhooks follow the commit.
+    hints: Vec<Hint>,
 }
 
 /// How a transaction ended.
@@ -94,7 +97,14 @@ impl<'a> Transaction<'a> {
             items: Vec::new(),
             labels: Vec::new(),
             fault: None,
+            hints: Vec::new(),
         }
+    }
+
+    /// Puts this on the webhook queue once everything is written.
+    pub(crate) fn hint(mut self, hint: Hint) -> Self {
+        self.hints.push(hint);
+        self
     }
 
     /// Writes an item that must not exist yet.
@@ -216,7 +226,10 @@ impl<'a> Transaction<'a> {
                 .send()
                 .await;
             let error = match call {
-                Ok(_) => return Ok(Outcome::Committed),
+                Ok(_) => {
+                    self.app.hint(&self.hints).await;
+                    return Ok(Outcome::Committed);
+                }
                 Err(error) => error,
             };
             let codes = cancellation(&error);

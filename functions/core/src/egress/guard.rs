@@ -70,15 +70,21 @@ const PRIVATE_SUFFIXES: [&str; 8] = [
 /// read as another host is refused: the text must name the host as it was understood.
 #[must_use]
 pub fn url(text: &str) -> Option<Url> {
+    url_on(text, &[443])
+}
+
+/// The same, on one of `ports`.
+pub(super) fn url_on(text: &str, ports: &[u16]) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let Some(Host::Domain(host)) = url.host() else {
         return None;
     };
     let rest = text.strip_prefix("https://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
-    let is_plain = authority.eq_ignore_ascii_case(host) || authority.eq_ignore_ascii_case(&format!("{host}:443"));
+    let port = url.port_or_known_default()?;
+    let is_plain = authority.eq_ignore_ascii_case(host) || authority.eq_ignore_ascii_case(&format!("{host}:{port}"));
     let is_printable = text.bytes().all(|byte| (0x21..=0x7e).contains(&byte) && byte != b'\\');
-    let is_https = url.scheme() == "https" && url.port().is_none();
+    let is_https = url.scheme() == "https" && ports.contains(&port);
     let has_no_user = url.username().is_empty() && url.password().is_none();
     let is_public = is_name(host) && !PRIVATE_SUFFIXES.iter().any(|suffix| host.ends_with(suffix));
     (is_plain && is_printable && is_https && has_no_user && is_public).then_some(url)

@@ -12,13 +12,13 @@ use hickory_resolver::proto::rr::{Name as DnsName, RData, Record, RecordType};
 
 use super::*;
 
-type Zone = HashMap<(&'static str, RecordType), Vec<RData>>;
+pub(super) type Zone = HashMap<(&'static str, RecordType), Vec<RData>>;
 
-fn name(text: &str) -> DnsName {
+pub(super) fn name(text: &str) -> DnsName {
     DnsName::from_str(text).unwrap()
 }
 
-fn a(text: &str) -> RData {
+pub(super) fn a(text: &str) -> RData {
     RData::A(A(Ipv4Addr::from_str(text).unwrap()))
 }
 
@@ -53,14 +53,16 @@ fn zone() -> Zone {
     ])
 }
 
-/// A name server on loopback that answers from `zone`; whatever it does not hold does not exist, and `broken.` fails.
-fn serve(zone: Zone) -> (Client, Arc<AtomicUsize>) {
+/// A name server on loopback that answers from `zone`; whatever it does not hold does not exist, `broken.` fails, `mute.`
+/// gets no answer, and a name that begins with `turn.` gives its answers one at a time, the last one for good.
+pub(super) fn serve(zone: Zone) -> (Client, Arc<AtomicUsize>) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = socket.local_addr().unwrap().port();
     let n_asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&n_asked);
     thread::spawn(move || {
         let mut bytes = [0_u8; 4096];
+        let mut turn = 0;
         while let Ok((length, from)) = socket.recv_from(&mut bytes) {
             counted.fetch_add(1, Ordering::SeqCst);
             let Ok(request) = Message::from_vec(&bytes[..length]) else {
@@ -78,7 +80,15 @@ fn serve(zone: Zone) -> (Client, Arc<AtomicUsize>) {
                 None => ResponseCode::NXDomain,
             };
             let mut owner = query.name().clone();
-            for data in known.into_iter().flatten() {
+            let mut known = known.map(Vec::as_slice).unwrap_or_default();
+            if asked.starts_with("mute.") {
+                continue;
+            }
+            if asked.starts_with("turn.") && !known.is_empty() {
+                known = std::slice::from_ref(&known[turn.min(known.len() - 1)]);
+                turn += 1;
+            }
+            for data in known {
                 answer.add_answer(Record::from_rdata(owner.clone(), 0, data.clone()));
                 if let RData::CNAME(alias) = data {
                     owner = alias.0.clone();

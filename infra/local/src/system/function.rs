@@ -81,6 +81,7 @@ impl Function {
             "admin" => Handler::Http(admin::router(Arc::clone(&app))),
             "encrypt" => events(&app, encrypt::handle),
             "tracking" => events(&app, tracking::handle),
+            "webhook" => events(&app, webhook::handle),
             other => bail!("template.yaml, {logical}: the local run has no function {other}"),
         };
         match handler {
