@@ -185,7 +185,8 @@ async fn deliveries(running: &Running) {
     };
     let rows = demo::send(&running.system, &seed, demo::Until::Delivered)
         .await
-        .unwrap();
+        .unwrap()
+        .rows;
     for method in ["openpgp", "smime", "tls", "portal"] {
         assert!(
             rows.iter().any(|row| row.method == method && row.state == "delivered"),

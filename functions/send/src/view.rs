@@ -76,6 +76,8 @@ pub(crate) struct TagView {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RecipientView {
     address: String,
+    /// Names the delivery in events and webhooks.
+    delivery_id: String,
     status: &'static str,
     /// How it was sealed, once that is decided.
     method: Option<Method>,
@@ -199,6 +201,7 @@ impl RecipientView {
         };
         Self {
             address: recipient.address,
+            delivery_id: delivery.id.to_string(),
             status,
             method,
             level,

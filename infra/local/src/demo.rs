@@ -2,6 +2,7 @@
 
 mod batch;
 pub mod keys;
+mod receiver;
 
 use std::fs;
 use std::io::Write as _;
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::system::System;
 
-pub use batch::{Row, Until, folder, opener, send, table};
+pub use batch::{Row, Shown, Until, folder, opener, send, table, told_table};
 
 /// The domain that the demo tenant sends from.
 pub const DOMAIN: &str = "clinic.test";

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 use sealpost_local::aws::fault::{CrashAt, Phase};
-use sealpost_local::demo::{self, Row, Seed, Until};
+use sealpost_local::demo::{self, Row, Seed, Shown, Until};
 use sealpost_local::mailbox::Method;
 use sealpost_local::system::{Options, System};
 use serde_json::json;
@@ -125,7 +125,7 @@ async fn run(up: Up) -> Result<()> {
     system.open_mailbox(demo::opener(demo::folder(&system)), example.clone());
     // For programs the system is ready at once and its mailbox empty; people see what it does.
     let rows = if seed.is_new && !up.json {
-        demo::send(&system, &seed, Until::Sent).await?
+        demo::send(&system, &seed, Until::Sent).await?.rows
     } else {
         Vec::new()
     };
@@ -156,10 +156,12 @@ async fn demonstrate() -> Result<()> {
     })
     .await?;
     let seed = demo::seed(&system).await?;
-    let rows = demo::send(&system, &seed, Until::Delivered).await?;
+    let Shown { rows, told } = demo::send(&system, &seed, Until::Delivered).await?;
     let mut text = format!(
-        "\nOne appointment reminder, six recipients:\n\n{}\n",
-        demo::table(&rows)
+        "\nOne appointment reminder, six recipients:\n\n{}\n\
+         A receiver of webhooks was told, and verified every signature (HMAC-SHA256 and Ed25519):\n\n{}\n",
+        demo::table(&rows),
+        demo::told_table(&told)
     );
     text.push_str(&by_hand(&demo::folder(&system), &rows));
     print(&text)?;

@@ -163,8 +163,10 @@ pub async fn change(app: &App, actor: &Actor, id: &str, change: Change) -> Resul
     if change.webhook_id.is_some_and(|named| named != id) {
         return Err(Error::invalid("/webhook_id", "This is not the id in the path."));
     }
+    let mut is_moved = false;
     if let Some(url) = change.endpoint {
         app.egress.check_url(&url)?;
+        is_moved = url != row.url;
         row.url = url;
     }
     if let Some(events) = change.events {
@@ -173,7 +175,8 @@ pub async fn change(app: &App, actor: &Actor, id: &str, change: Change) -> Resul
     let is_switched_on = change.status == Some(Status::Enabled) && row.status == Status::Disabled;
     row.status = change.status.unwrap_or(row.status);
     replace(app, actor, tenant, Action::WebhookChanged, &mut row).await?;
-    if is_switched_on {
+    // What failed was another receiver, or the same before it was mended.
+    if is_switched_on || is_moved {
         health::forget(app, tenant, &row.id).await?;
     }
     Ok(row)

@@ -8,13 +8,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::{Client, Method, StatusCode};
+use sealpost_core::event::EventType;
 use serde_json::{Value, json};
 
 use super::keys::{self, Pair};
+use super::receiver::Receiver;
 use super::{SENDER, Seed};
 use crate::mailbox::{Method as Sealing, Opener};
 use crate::system::System;
@@ -43,6 +45,15 @@ pub enum Until {
     Delivered,
 }
 
+/// What the demo came to.
+pub struct Shown {
+    /// What became of the email, recipient by recipient.
+    pub rows: Vec<Row>,
+    /// The webhooks that a receiver took and verified: the recipient's address, and what it was told of, in order. Empty
+    /// where the demo does not go to the end.
+    pub told: Vec<(String, Vec<String>)>,
+}
+
 /// What became of the demo's email for one recipient.
 pub struct Row {
     /// The address.
@@ -55,6 +66,8 @@ pub struct Row {
     pub why: String,
     /// Where the delivery stands.
     pub state: String,
+    /// The id of the delivery.
+    pub delivery: String,
 }
 
 /// Where the demo's keys and mails are written.
@@ -77,7 +90,7 @@ pub fn opener(folder: PathBuf) -> Opener {
 ///
 /// # Errors
 /// When the API refuses something, or a delivery is not settled in time.
-pub async fn send(system: &System, seed: &Seed, until: Until) -> Result<Vec<Row>> {
+pub async fn send(system: &System, seed: &Seed, until: Until) -> Result<Shown> {
     let api = Api {
         http: Client::new(),
         base: format!("http://{}", system.api),
@@ -101,6 +114,10 @@ pub async fn send(system: &System, seed: &Seed, until: Until) -> Result<Vec<Row>
     while system.clock().now_ms().div_euclid(1000) <= lapses_at_s {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    let receiver = match until {
+        Until::Sent => None,
+        Until::Delivered => Some(api.receiver(system).await?),
+    };
     let email = api.post("/emails", &reminder()).await?;
     let id = email
         .get("id")
@@ -117,7 +134,54 @@ pub async fn send(system: &System, seed: &Seed, until: Until) -> Result<Vec<Row>
         rows = api.until(&id, |row| row.state == "delivered").await?;
     }
     write_mails(system, &folder)?;
-    Ok(rows)
+    let told = match receiver {
+        None => Vec::new(),
+        Some((webhook, receiver)) => {
+            let told = told(&receiver, &id, &rows).await?;
+            api.call(Method::DELETE, &format!("/webhooks/{webhook}"), None).await?;
+            told
+        }
+    };
+    Ok(Shown { rows, told })
+}
+
+/// Waits until the receiver was told of every delivery, and tells of what, by recipient.
+async fn told(receiver: &Receiver, email: &str, rows: &[Row]) -> Result<Vec<(String, Vec<String>)>> {
+    let text = |event: &Value, name: &str| {
+        let text = event.pointer(name).and_then(Value::as_str);
+        text.unwrap_or_default().to_owned()
+    };
+    let began = tokio::time::Instant::now();
+    loop {
+        let mut events = receiver.events();
+        events.retain(|event| text(event, "/data/email_id") == email);
+        events.sort_by_key(|event| event.pointer("/data/sequence").and_then(Value::as_u64));
+        let kinds = |delivery: &str| {
+            let ours = events
+                .iter()
+                .filter(|event| text(event, "/data/delivery_id") == delivery);
+            ours.map(|event| text(event, "/type")).collect::<Vec<_>>()
+        };
+        let told: Vec<(String, Vec<String>)> = rows
+            .iter()
+            .map(|row| (row.address.clone(), kinds(&row.delivery)))
+            .collect();
+        let n_sent = |kinds: &[String]| kinds.iter().filter(|kind| *kind == "email.sent").count();
+        let is_whole = |(address, kinds): &(String, Vec<String>)| {
+            let n_attempts = if address == TLS_FAILS.1 { 2 } else { 1 };
+            kinds.iter().any(|kind| kind == "email.delivered") && n_sent(kinds) == n_attempts
+        };
+        if told.iter().all(is_whole) {
+            ensure!(
+                receiver.n_refused() == 0,
+                "the receiver refused {} webhooks",
+                receiver.n_refused()
+            );
+            return Ok(told);
+        }
+        ensure!(began.elapsed() < PATIENCE, "not every webhook arrived: {told:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// The table for people.
@@ -157,6 +221,20 @@ pub fn table(rows: &[Row]) -> String {
     text
 }
 
+/// What the receiver was told, for people.
+#[must_use]
+pub fn told_table(told: &[(String, Vec<String>)]) -> String {
+    let width = told
+        .iter()
+        .map(|(address, _)| address.chars().count())
+        .max()
+        .unwrap_or_default();
+    let lines = told
+        .iter()
+        .map(|(address, kinds)| format!("  {address:width$}  {}\n", kinds.join(", ")));
+    lines.collect()
+}
+
 /// The email: a body, an HTML body and a calendar file.
 fn reminder() -> Value {
     let calendar = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//clinic.test//EN\r\nBEGIN:VEVENT\r\n\
@@ -186,6 +264,23 @@ struct Api {
 }
 
 impl Api {
+    /// A receiver that is told of everything that happens to emails.
+    async fn receiver(&self, system: &System) -> Result<(String, Receiver)> {
+        let receiver = Receiver::start(system.clock().clone()).await?;
+        let kinds = EventType::ALL.map(EventType::as_str);
+        let kinds: Vec<&str> = kinds.into_iter().filter(|kind| kind.starts_with("email.")).collect();
+        let endpoint = format!("http://{}/hook", receiver.address);
+        let webhook = self
+            .post("/webhooks", &json!({ "endpoint": endpoint, "events": kinds }))
+            .await?;
+        receiver.trust(&webhook)?;
+        let id = webhook
+            .get("id")
+            .and_then(Value::as_str)
+            .context("the API named no webhook")?;
+        Ok((id.to_owned(), receiver))
+    }
+
     async fn pin(&self, address: &str, pair: &Pair) -> Result<()> {
         // A pinned key that is still good is not replaced: it is removed first, as an administrator would.
         let path = format!("/recipients/{address}/keys");
@@ -282,6 +377,7 @@ fn row(recipient: &Value) -> Row {
         level: text("level"),
         why,
         state: text("status"),
+        delivery: text("delivery_id"),
     }
 }
 
