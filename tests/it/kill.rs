@@ -187,7 +187,15 @@ impl Program {
             let value = values.iter().find(|value| line.contains(*value));
             (*value.unwrap_or_else(|| panic!("no {name} in {line}"))).to_owned()
         };
-        let role = known("role", &["sealpost-send", "sealpost-encrypt", "sealpost-tracking"]);
+        let role = known(
+            "role",
+            &[
+                "sealpost-send",
+                "sealpost-encrypt",
+                "sealpost-tracking",
+                "sealpost-webhook",
+            ],
+        );
         let role = role.trim_start_matches("sealpost-");
         let operations = [
             "TransactWriteItems",

@@ -18,6 +18,7 @@ mod interop_envelope;
 mod kill;
 mod lambda;
 mod openapi;
+mod outage;
 mod permissions;
 mod policy;
 mod portal;

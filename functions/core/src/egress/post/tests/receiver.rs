@@ -89,7 +89,7 @@ fn shake_hands(
 /// Answers one request after the other, until the connection breaks or the path says so.
 fn converse<S: Read + Write>(mut stream: S, requests: &Mutex<Vec<String>>, taken: &mpsc::Sender<usize>) {
     while let Some(request) = read(&mut stream) {
-        let path = request.split(' ').nth(1).unwrap().to_owned();
+        let path = request.split([' ', '?']).nth(1).unwrap().to_owned();
         requests.lock().unwrap().push(request);
         let goes_on = match path.trim_start_matches('/').split_once('/') {
             Some(("status", status)) => {
@@ -98,7 +98,13 @@ fn converse<S: Read + Write>(mut stream: S, requests: &Mutex<Vec<String>>, taken
                     "429" => "Retry-After: 120\r\n",
                     _ => "",
                 };
-                let answer = format!("HTTP/1.1 {status} Some\r\n{extra}Content-Length: 2\r\n\r\nok");
+                // A 204 has no body (RFC 9110 section 15.3.5): bytes after it would be read as the next answer.
+                let (length, body) = if status == "204" {
+                    ("", "")
+                } else {
+                    ("Content-Length: 2\r\n", "ok")
+                };
+                let answer = format!("HTTP/1.1 {status} Some\r\n{extra}{length}\r\n{body}");
                 stream.write_all(answer.as_bytes()).is_ok()
             }
             Some(("moved", target)) => {
@@ -179,6 +185,10 @@ fn read<S: Read>(stream: &mut S) -> Option<String> {
         let mut bytes = [0; 4096];
         let length = stream.read(&mut bytes).ok().filter(|length| *length > 0)?;
         request.extend_from_slice(&bytes[..length]);
+        // Whoever speaks TLS to a server that does not is hung up on, as servers do.
+        if !request[0].is_ascii_uppercase() {
+            return None;
+        }
         let text = String::from_utf8_lossy(&request).into_owned();
         let Some((head, body)) = text.split_once("\r\n\r\n") else {
             continue;
