@@ -10,6 +10,7 @@
 )]
 
 mod admin;
+mod calls;
 mod contract;
 mod encrypt;
 mod guard;

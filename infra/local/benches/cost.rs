@@ -89,7 +89,7 @@ fn sealing() -> Result<()> {
         date: NOW_S,
     };
     println!("{:<44}{:>12}{:>15}", "sealing 20 KB", "CPU", "mail");
-    measure("tls", 200, || Ok(mime::message(&content)?.len()))?;
+    measure("tls", 3000, || Ok(mime::message(&content)?.len()))?;
 
     let key = WrappingKey {
         namespace: "sealpost".to_owned(),
@@ -102,7 +102,7 @@ fn sealing() -> Result<()> {
         text: Some(sentence.repeat(14)),
         ..content.clone()
     };
-    measure("portal: copy and notice", 200, || {
+    measure("portal: copy and notice", 6000, || {
         let copy = envelope::seal(&key, &context, &message)?;
         Ok(black_box(copy).len().min(1) + mime::message(&notice)?.len() - 1)
     })?;
@@ -110,7 +110,7 @@ fn sealing() -> Result<()> {
     let pair = keys::openpgp("Pat", address.as_str())?;
     let certificate = openpgp::Certificate::import(pair.public.as_bytes(), &address, now_s())
         .map_err(|refusal| anyhow::anyhow!("{}", refusal.reason()))?;
-    measure("openpgp, X25519, AES-256", 100, || {
+    measure("openpgp, X25519, AES-256", 800, || {
         let inner = mime::protected(&content)?;
         let armored = openpgp::encrypt(&inner, &certificate, now_s())?;
         Ok(mime::encrypted_openpgp(&content.outer(), &armored)?.len())
@@ -145,7 +145,7 @@ fn sealing() -> Result<()> {
             SmimeType::EnvelopedData,
         ),
     ] {
-        measure(name, 100, || {
+        measure(name, 1000, || {
             let inner = mime::protected(&content)?;
             let prepared = Prepared::new(&inner, &signer, now_s())?;
             let signature = signing.sign(&random, prepared.to_be_signed())?;
