@@ -33,6 +33,7 @@ mod system;
 mod template;
 mod tools;
 mod tracking;
+mod unsubscribe;
 mod webhook;
 mod webhook_feed;
 mod webhook_receivers;

@@ -46,6 +46,7 @@ async fn every_role_allows_what_its_function_does_and_nothing_else() {
     a_lost_answer(&running).await;
     bounces(&running).await;
     webhooks(&running).await;
+    unsubscription(&running).await;
     portal(&running).await;
     // The keys of a new month are made by whoever needs them first.
     running.system.advance(Duration::from_secs(40 * 86_400)).unwrap();
@@ -53,6 +54,8 @@ async fn every_role_allows_what_its_function_does_and_nothing_else() {
     deliveries(&running).await;
     portal(&running).await;
     administration(&running).await;
+    running.system.advance(Duration::from_secs(40 * 86_400)).unwrap();
+    unsubscription(&running).await;
     assert!(running.system.settled(Duration::from_secs(20)).await.unwrap());
     let mut wrong = Vec::new();
     for function in FUNCTIONS {
@@ -335,6 +338,22 @@ async fn webhooks(running: &Running) {
     }
     // What still waits for an endpoint that is removed is given up.
     running.system.advance(Duration::from_secs(900)).unwrap();
+}
+
+/// Somebody unsubscribes, is subscribed again, and unsubscribes once more.
+async fn unsubscription(running: &Running) {
+    let address = format!("una{}@patient.test", running.system.clock().now_ms());
+    let mut message = email(&address);
+    message["purpose"] = json!("marketing");
+    running.settled(&running.send(&message).await).await;
+    let links = crate::unsubscribe::links(&running.mails(&address).await[0]);
+    let http = reqwest::Client::new();
+    for _ in 0..2 {
+        assert_eq!(http.get(&links[0]).send().await.unwrap().status(), 200);
+        assert_eq!(http.post(&links[0]).send().await.unwrap().status(), 200);
+        let path = format!("/suppressions/{address}");
+        assert_eq!(running.call(Method::DELETE, &path, None, &[]).await.0, 200);
+    }
 }
 
 /// Every route of `portal`, as a patient goes through them.

@@ -26,4 +26,5 @@ pub(crate) mod record;
 pub(crate) mod seal;
 pub mod suppression;
 pub mod tenant;
+pub mod unsubscribe;
 pub mod webhook;

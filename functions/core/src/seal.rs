@@ -27,6 +27,7 @@ use crate::key::Object;
 use crate::policy::{Method, Plan};
 use crate::recipient::Known;
 use crate::record::RecordKey;
+use crate::unsubscribe;
 
 pub(crate) use portal::code_notice;
 
@@ -164,6 +165,8 @@ pub(crate) struct Material<'a> {
     /// The archived message, as composed at acceptance.
     pub(crate) message: &'a [u8],
     pub(crate) known: &'a Known,
+    /// Where the recipient unsubscribes; for marketing alone.
+    pub(crate) unsubscribe: Option<String>,
 }
 
 impl Material<'_> {
@@ -172,7 +175,7 @@ impl Material<'_> {
         let read = mime::read(self.message)
             .map_err(|error| Error::internal("An archived message cannot be read.").because(error))?;
         let head = self.head;
-        Ok(Content {
+        let mut content = Content {
             from: head.from.clone(),
             reply_to: head.reply_to.clone(),
             to: head.to.clone(),
@@ -184,7 +187,11 @@ impl Material<'_> {
             headers: head.headers.clone(),
             message_id: head.message_id.clone(),
             date: head.date_s,
-        })
+        };
+        if let Some(link) = &self.unsubscribe {
+            unsubscribe::add_to(&mut content, link);
+        }
+        Ok(content)
     }
 
     fn sealed<M>(&self, raw: Vec<u8>, sender: Address) -> Sealed<M> {
@@ -214,7 +221,7 @@ fn attachment(read: ReadAttachment) -> Attachment {
 pub(crate) async fn seal(app: &App, plan: &Plan, material: &Material<'_>) -> Result<AnySealed> {
     let sender = material.head.from.address.clone();
     match plan.method {
-        Method::Tls => Ok(AnySealed::Tls(tls::seal(material, sender))),
+        Method::Tls => Ok(AnySealed::Tls(tls::seal(material, sender)?)),
         Method::OpenPgp => {
             let made = once(app, plan, material, openpgp::make(app, material)?, None).await?;
             Ok(AnySealed::OpenPgp(material.sealed(made.raw, sender)))

@@ -1,4 +1,4 @@
-//! The patient's pages: the link, the one-time code, the message, its files.
+//! The patient's pages: the link, the one-time code, the message, its files; and the way out of marketing mail.
 //!
 //! A `GET` changes nothing and shows nothing of the message before a right code, since scanners open links. Codes are bound
 //! to the browser that asked; a right one opens a session of minutes. Unknown, altered and expired links answer with the
@@ -10,6 +10,7 @@ mod cookie;
 mod page;
 mod security;
 mod text;
+mod unsubscribe;
 mod visit;
 mod when;
 
@@ -34,7 +35,7 @@ use text::fill;
 use visit::{Step, Visit, check_origin};
 
 /// Every route of this function, as `template.yaml` has them.
-pub const ROUTES: [(&str, &str); 9] = [
+pub const ROUTES: [(&str, &str); 11] = [
     ("GET", "/"),
     ("GET", "/m/{token}"),
     ("POST", "/m/{token}/code"),
@@ -43,6 +44,8 @@ pub const ROUTES: [(&str, &str); 9] = [
     ("GET", "/m/{token}/body"),
     ("GET", "/m/{token}/attachments/{number}"),
     ("POST", "/m/{token}/leave"),
+    ("GET", "/u/{token}"),
+    ("POST", "/u/{token}"),
     ("GET", "/assets/{name}"),
 ];
 
@@ -62,6 +65,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/m/{token}/body", get(show_body))
         .route("/m/{token}/attachments/{number}", get(download))
         .route("/m/{token}/leave", post(leave))
+        .route("/u/{token}", get(unsubscribe::show).post(unsubscribe::accept))
         .route("/assets/{name}", get(asset))
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)

@@ -142,6 +142,13 @@ texts! {
     message_until: "The message can be read until {date}. Save what you need before that.", "El mensaje se puede leer hasta el {date}. Guarde antes lo que necesite.";
     message_doubt: "Questions? Write to {address}, or call the number that you already have.", "¿Preguntas? Escriba a {address} o llame al número que ya tiene.";
 
+    unsubscribe_title: "Unsubscribe", "Cancelar la suscripción";
+    unsubscribe_lead: "Do you want no more advertising and news by email from {organisation}?", "¿Desea no recibir más publicidad ni noticias por correo electrónico de {organisation}?";
+    unsubscribe_button: "Unsubscribe me", "Cancelar mi suscripción";
+    unsubscribe_care: "Messages about your care, such as appointments and results, still come.", "Los mensajes sobre su atención, como citas y resultados, seguirán llegando.";
+    unsubscribed_title: "You are unsubscribed", "Su suscripción está cancelada";
+    unsubscribed_lead: "{organisation} sends you no more advertising and news by email. This holds from now on.", "{organisation} ya no le enviará publicidad ni noticias por correo electrónico. Vale desde ahora.";
+
     missing_title: "This link does not work", "Este enlace no funciona";
     missing_lead: "The link may be incomplete, or the message may no longer be available.", "Puede que el enlace esté incompleto o que el mensaje ya no esté disponible.";
     missing_what: "Open the link in the notice once more. If that does not help, contact whoever sent it, at the number that you already have.", "Abra otra vez el enlace del aviso. Si no funciona, comuníquese con quien lo envió, al número que ya tiene.";

@@ -39,6 +39,19 @@ struct PeriodKeyRow {
     wrapped: Vec<u8>,
 }
 
+/// HMAC-SHA-256 over a value, apart for each field.
+pub(crate) fn keyed_hash(key: &[u8], field: &str, value: &[u8]) -> [u8; 32] {
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
+    context.update(field.as_bytes());
+    context.update(&[0]);
+    context.update(value);
+    let mut hash = [0; 32];
+    hash.iter_mut()
+        .zip(context.sign().as_ref())
+        .for_each(|(to, from)| *to = *from);
+    hash
+}
+
 impl App {
     /// The tenant's key for this purpose and period, made at its first use.
     ///
@@ -94,12 +107,16 @@ impl App {
     /// # Errors
     /// As [`App::period_key`].
     pub(crate) async fn index_hash(&self, tenant: &TenantId, field: &str, value: &[u8]) -> Result<String> {
+        Ok(hex(&self.index_tag(tenant, field, value).await?))
+    }
+
+    /// The same as bytes.
+    ///
+    /// # Errors
+    /// As [`App::period_key`].
+    pub(crate) async fn index_tag(&self, tenant: &TenantId, field: &str, value: &[u8]) -> Result<[u8; 32]> {
         let key = self.period_key(tenant, Purpose::Index, PERMANENT).await?;
-        let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key.key.as_slice()));
-        context.update(field.as_bytes());
-        context.update(&[0]);
-        context.update(value);
-        Ok(hex(context.sign().as_ref()))
+        Ok(keyed_hash(key.key.as_slice(), field, value))
     }
 
     /// Makes a tenant's S/MIME signing key in KMS (P-256, which never leaves it) and answers its ARN and public key (DER).

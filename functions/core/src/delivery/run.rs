@@ -20,11 +20,12 @@ use crate::event::EventType;
 use crate::guard;
 use crate::id::TenantId;
 use crate::key::{Key, Object};
-use crate::policy::{self, Plan, Policy, Stop, Verdict};
+use crate::policy::{self, Plan, Policy, Purpose, Stop, Verdict};
 use crate::rate::{Lane, Turn};
 use crate::recipient::{self, Known};
 use crate::record::{RecordKey, RecordRow};
 use crate::seal::{self, AnySealed, Material};
+use crate::unsubscribe;
 
 /// How long a claim holds: longer than the function may run.
 pub(super) const LEASE_MS: i64 = 90_000;
@@ -223,6 +224,11 @@ impl Work<'_> {
             .await?;
         let object = object.ok_or_else(|| Error::internal("An archived object is not there."))?;
         let message = key.unseal(MESSAGE, &object)?;
+        let unsubscribe = if self.email.purpose == Purpose::Marketing {
+            Some(unsubscribe::link(self.app, self.tenant, &self.email.id, &row.id).await?)
+        } else {
+            None
+        };
         let material = Material {
             tenant: self.tenant,
             email: &self.email,
@@ -232,6 +238,7 @@ impl Work<'_> {
             record: key,
             message: &message,
             known,
+            unsubscribe,
         };
         seal::seal(self.app, plan, &material).await
     }

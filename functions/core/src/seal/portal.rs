@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::id::PickupId;
 use crate::pickup;
 use crate::tenant::TenantRow;
+use crate::unsubscribe;
 
 #[derive(Template)]
 #[template(path = "notice.txt")]
@@ -76,7 +77,15 @@ pub(super) async fn make(app: &App, tenant: &TenantRow, material: &Material<'_>)
     }
     .render();
     let subject = format!("Secure message from {organisation} / Mensaje seguro de {organisation}");
-    let raw = compose(app, tenant, material.recipient, subject, text, Some(html))?;
+    let fields = material.unsubscribe.iter().flat_map(|link| unsubscribe::fields(link));
+    let raw = compose(
+        app,
+        tenant,
+        material.recipient,
+        subject,
+        (text, Some(html)),
+        fields.collect(),
+    )?;
     Ok((raw, made.id))
 }
 
@@ -96,7 +105,7 @@ pub(crate) fn code_notice(
         minutes,
     }
     .render();
-    let raw = compose(app, tenant, recipient, subject, text, None)?;
+    let raw = compose(app, tenant, recipient, subject, (text, None), Vec::new())?;
     Ok(Sealed::new(raw, tenant.care_address.address.clone(), recipient.clone()))
 }
 
@@ -105,10 +114,12 @@ fn compose(
     tenant: &TenantRow,
     recipient: &Address,
     subject: String,
-    text: askama::Result<String>,
-    html: Option<askama::Result<String>>,
+    (text, html): (askama::Result<String>, Option<askama::Result<String>>),
+    mut headers: Vec<(String, String)>,
 ) -> Result<Vec<u8>> {
     let render = |error: askama::Error| Error::internal("A notice cannot be rendered.").because(error);
+    // RFC 3834 section 5: automatic answers are not to be sent to this.
+    headers.push(("Auto-Submitted".to_owned(), "auto-generated".to_owned()));
     let unique = hex(&app.random.bytes::<16>()?);
     let content = Content {
         from: tenant.care_address.clone(),
@@ -119,8 +130,7 @@ fn compose(
         text: Some(text.map_err(render)?),
         html: html.transpose().map_err(render)?,
         attachments: Vec::new(),
-        // RFC 3834 section 5: automatic answers are not to be sent to this.
-        headers: vec![("Auto-Submitted".to_owned(), "auto-generated".to_owned())],
+        headers,
         message_id: format!("{unique}@{}", tenant.care_address.address.domain()),
         date: app.clock.now_ms().div_euclid(1000),
     };

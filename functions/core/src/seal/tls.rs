@@ -1,9 +1,17 @@
-//! Required TLS: the archived message itself, which SES hands over encrypted or not at all.
+//! Required TLS: the archived message itself, which SES hands over encrypted or not at all. Marketing mail gets its
+//! recipient's way out, and is composed anew for that.
 
 use sealpost_codec::address::Address;
+use sealpost_codec::mime;
 
 use super::{Material, Sealed, Tls};
+use crate::error::{Error, Result};
 
-pub(super) fn seal(material: &Material<'_>, sender: Address) -> Sealed<Tls> {
-    material.sealed(material.message.to_vec(), sender)
+pub(super) fn seal(material: &Material<'_>, sender: Address) -> Result<Sealed<Tls>> {
+    if material.unsubscribe.is_none() {
+        return Ok(material.sealed(material.message.to_vec(), sender));
+    }
+    let raw = mime::message(&material.content()?)
+        .map_err(|error| Error::internal("The message cannot be composed.").because(error))?;
+    Ok(material.sealed(raw, sender))
 }
