@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::LambdaEvent;
 use sealpost_core::actor::Actor;
 use sealpost_core::app::App;
@@ -10,43 +9,7 @@ use sealpost_core::aws::queue::Ticket;
 use sealpost_core::delivery::{run, sweep};
 use sealpost_core::error::Result;
 use sealpost_handler::batch;
-use serde::{Deserialize, Serialize};
-
-/// What invokes this function.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub enum Event {
-    /// Deliveries from the outbound queue.
-    Queue(SqsEvent),
-    /// The schedule.
-    Schedule(Schedule),
-}
-
-/// The input of the schedule in `template.yaml`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Schedule {
-    /// What is due.
-    pub task: Task,
-}
-
-/// What a schedule asks for.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Task {
-    /// Re-enqueue what the queue lost, settle what is in doubt.
-    Sweep,
-}
-
-/// What this function answers: the failed messages of a batch, or nothing.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub enum Reply {
-    /// The messages of the batch that are to come again.
-    Batch(SqsBatchResponse),
-    /// A schedule's run.
-    Done {},
-}
+use sealpost_handler::scheduled::{Event, Reply, Schedule, Task};
 
 /// The actor of what this function does.
 const ACTOR: Actor = Actor::System("encrypt");

@@ -8,6 +8,7 @@ pub mod batch;
 pub mod caller;
 pub mod logs;
 pub mod request;
+pub mod scheduled;
 
 use std::sync::Arc;
 
