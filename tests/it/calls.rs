@@ -10,9 +10,10 @@ use serde_json::json;
 use crate::system::Running;
 use crate::webhook::{Receiver, hook};
 
-/// The calls of one email with one recipient by required TLS, two events of SES and two webhooks, in a warm process. Whoever
-/// lowers it lowers this number with it.
-const MOST: usize = 53;
+/// The calls of one email with one recipient by required TLS, two events of SES and two webhooks, in a warm process: 53, and
+/// some more where a second of the sending rate is leased, or two events meet at one delivery and one of them reads again.
+/// Whoever lowers it lowers this number with it.
+const MOST: usize = 60;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_email_with_two_events_and_two_webhooks_costs_so_many_calls() {
