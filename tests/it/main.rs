@@ -31,6 +31,7 @@ mod send;
 mod suppression;
 mod system;
 mod template;
+mod test_mode;
 mod tools;
 mod tracking;
 mod unsubscribe;

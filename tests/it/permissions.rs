@@ -40,6 +40,7 @@ async fn every_role_allows_what_its_function_does_and_nothing_else() {
     sending(&running).await;
     suppressions(&running).await;
     deliveries(&running).await;
+    a_test(&running).await;
     schedules(&running).await;
     a_lost_ticket(&running).await;
     a_refusal_by_ses(&running).await;
@@ -196,6 +197,27 @@ async fn deliveries(running: &Running) {
             "nothing went by {method}"
         );
     }
+}
+
+/// A key in test mode sends to a simulated recipient.
+async fn a_test(running: &Running) {
+    let (status, key) = running
+        .post("/api-keys", &json!({ "name": "CI", "mode": "test" }))
+        .await;
+    assert_eq!(status, 201, "{key}");
+    let bearer = format!("Bearer {}", key["token"].as_str().unwrap());
+    let headers = [("authorization", bearer.as_str())];
+    let body = Some(email("delivered@simulator.test").to_string().into_bytes());
+    let (status, sent) = running.call(Method::POST, "/emails", body, &headers).await;
+    assert_eq!(status, 200, "{sent}");
+    let path = format!("/emails/{}", sent["id"].as_str().unwrap());
+    for _ in 0..200 {
+        if running.call(Method::GET, &path, None, &headers).await.1["last_event"] == "delivered" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the simulated recipient says nothing")
 }
 
 /// A scheduled email is moved and sent, another called off.

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use jiff::Timestamp;
-use sealpost_core::actor::{ApiKeyRow, Scope};
+use sealpost_core::actor::{ApiKeyRow, Mode, Scope};
 use sealpost_core::api_key::{self, NewApiKey};
 use sealpost_core::app::App;
 use sealpost_core::json;
@@ -181,6 +181,7 @@ struct ApiKeyView {
     id: String,
     name: String,
     scopes: Vec<Scope>,
+    mode: Mode,
     created_at: String,
 }
 
@@ -227,6 +228,7 @@ async fn list_api_keys(State(app): State<Arc<App>>, Caller(actor): Caller) -> An
         id: row.id.to_string(),
         name: row.name,
         scopes: row.scopes.into_iter().collect(),
+        mode: row.mode,
         created_at: time(row.created_at_ms),
     };
     let data = api_key::list(&app, &actor).await?.into_iter().map(view).collect();

@@ -1,6 +1,7 @@
 //! Who asks: an API key with its scopes, the system itself, a recipient in the portal, or the deployment's operator.
 //!
-//! A key reads `sp_live_<tenant and key id>_<secret>`; only the SHA-256 of the secret is stored (a 256-bit random secret
+//! A key reads `sp_live_<tenant and key id>_<secret>`, or `sp_test_…` in test mode, where it reaches simulated recipients
+//! alone and sees nothing else; only the SHA-256 of the secret is stored (a 256-bit random secret
 //! needs no slow hash) and compared in constant time. An unknown key, a wrong secret and a revoked key answer alike.
 
 use std::collections::BTreeSet;
@@ -101,6 +102,27 @@ impl Scope {
     }
 }
 
+/// Which recipients a key reaches, and whose emails it sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// People.
+    #[default]
+    Live,
+    /// Simulated recipients, of `simulator.test`.
+    Test,
+}
+
+impl Mode {
+    /// How a key of this mode begins.
+    fn prefix(self) -> &'static str {
+        match self {
+            Mode::Live => "sp_live_",
+            Mode::Test => "sp_test_",
+        }
+    }
+}
+
 /// Who asks.
 #[derive(Debug, Clone)]
 pub enum Actor {
@@ -112,6 +134,8 @@ pub enum Actor {
         key: ApiKeyId,
         /// What it may do.
         scopes: BTreeSet<Scope>,
+        /// Whom it reaches.
+        mode: Mode,
     },
     /// The system, by the name of its function.
     System(&'static str),
@@ -146,6 +170,20 @@ impl Actor {
             )),
         }
     }
+
+    /// Whom the actor reaches, and whose emails it sees.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        match self {
+            Actor::ApiKey { mode, .. } => *mode,
+            _ => Mode::Live,
+        }
+    }
+
+    /// Whether the actor sees what is, or is not, of test mode.
+    pub(crate) fn sees(&self, is_test: bool) -> bool {
+        is_test == (self.mode() == Mode::Test)
+    }
 }
 
 /// What is stored of an API key.
@@ -159,6 +197,9 @@ pub struct ApiKeyRow {
     pub secret_sha256: String,
     /// What it may do.
     pub scopes: BTreeSet<Scope>,
+    /// Whom it reaches.
+    #[serde(default)]
+    pub mode: Mode,
     /// When it was made, milliseconds since the epoch.
     pub created_at_ms: i64,
     /// When it was revoked, if it was.
@@ -166,14 +207,13 @@ pub struct ApiKeyRow {
     pub revoked_at_ms: Option<i64>,
 }
 
-const PREFIX: &str = "sp_live_";
-
 /// A new key: what is stored, and the text that is shown once.
 pub(crate) fn new_api_key(
     app: &App,
     tenant: &TenantId,
     name: String,
     scopes: BTreeSet<Scope>,
+    mode: Mode,
 ) -> Result<(ApiKeyRow, String)> {
     let id = ApiKeyId::new(&app.clock, &app.random)?;
     let secret = URL_SAFE_NO_PAD.encode(app.random.bytes::<32>()?);
@@ -182,10 +222,11 @@ pub(crate) fn new_api_key(
         name,
         secret_sha256: sha256(secret.as_bytes()),
         scopes,
+        mode,
         created_at_ms: app.clock.now_ms(),
         revoked_at_ms: None,
     };
-    Ok((row, format!("{PREFIX}{}{}_{secret}", tenant.bare(), id.bare())))
+    Ok((row, format!("{}{}{}_{secret}", mode.prefix(), tenant.bare(), id.bare())))
 }
 
 /// Finds out who sends `authorization` (the header's value).
@@ -206,7 +247,7 @@ pub async fn authenticate(app: &App, authorization: Option<&str>) -> Result<Acto
     };
     // Resend answers 403 to a key that is not valid, and its Python SDK tells the error by that.
     let unknown = || Error::new(Kind::Forbidden, "This API key is not valid.").named("invalid_api_key");
-    let (tenant, key, secret) = split(token).ok_or_else(unknown)?;
+    let (mode, tenant, key, secret) = split(token).ok_or_else(unknown)?;
     let row = app.get::<ApiKeyRow>(&Key::ApiKey(&tenant, &key)).await?;
     // A key that is not there is compared as well, so that the time tells nothing.
     let stored = row
@@ -214,19 +255,23 @@ pub async fn authenticate(app: &App, authorization: Option<&str>) -> Result<Acto
         .map_or_else(|| sha256(b""), |row| row.secret_sha256.clone());
     let is_right = bool::from(sha256(secret.as_bytes()).as_bytes().ct_eq(stored.as_bytes()));
     match row {
-        Some(row) if is_right && row.revoked_at_ms.is_none() => Ok(Actor::ApiKey {
+        Some(row) if is_right && row.mode == mode && row.revoked_at_ms.is_none() => Ok(Actor::ApiKey {
             tenant,
             key,
             scopes: row.scopes,
+            mode,
         }),
         _ => Err(unknown()),
     }
 }
 
-fn split(token: &str) -> Option<(TenantId, ApiKeyId, &str)> {
-    let (ids, secret) = token.strip_prefix(PREFIX)?.split_once('_')?;
+fn split(token: &str) -> Option<(Mode, TenantId, ApiKeyId, &str)> {
+    let mode = [Mode::Live, Mode::Test]
+        .into_iter()
+        .find(|mode| token.starts_with(mode.prefix()))?;
+    let (ids, secret) = token.strip_prefix(mode.prefix())?.split_once('_')?;
     let (tenant, key) = ids.split_at_checked(26)?;
     let tenant = TenantId::parse(&format!("{}{tenant}", TenantId::PREFIX))?;
     let key = ApiKeyId::parse(&format!("{}{key}", ApiKeyId::PREFIX))?;
-    Some((tenant, key, secret))
+    Some((mode, tenant, key, secret))
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use crate::actor::{Actor, ApiKeyRow, Scope, new_api_key};
+use crate::actor::{Actor, ApiKeyRow, Mode, Scope, new_api_key};
 use crate::app::App;
 use crate::audit::{Action, Entry};
 use crate::aws::table::{Expression, Outcome, Range, Transaction, number};
@@ -24,7 +24,13 @@ pub struct NewApiKey {
     /// Single scopes instead.
     #[serde(default)]
     pub scopes: Option<BTreeSet<Scope>>,
+    /// `test` for a key that reaches simulated recipients alone.
+    #[serde(default)]
+    pub mode: Mode,
 }
+
+/// All that a key in test mode may do: it stands in tests and build machines, and must not lead to a patient.
+const TEST_SCOPES: [Scope; 3] = [Scope::EmailsSend, Scope::EmailsRead, Scope::EventsRead];
 
 /// Resend's two sorts of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
@@ -56,14 +62,25 @@ pub async fn create(app: &App, actor: &Actor, new: NewApiKey) -> Result<(ApiKeyR
         }
         (None, Some(scopes)) => scopes,
         (Some(Permission::SendingAccess), None) => BTreeSet::from([Scope::EmailsSend]),
+        (Some(Permission::FullAccess) | None, None) if new.mode == Mode::Test => BTreeSet::from(TEST_SCOPES),
         (Some(Permission::FullAccess) | None, None) => BTreeSet::from(Scope::ALL),
     };
+    if new.mode == Mode::Test && !scopes.iter().all(|scope| TEST_SCOPES.contains(scope)) {
+        return Err(Error::invalid(
+            "/scopes",
+            "A key in test mode may have `emails:send`, `emails:read` and `events:read`.",
+        ));
+    }
     for scope in &scopes {
         actor.tenant_with(*scope)?;
     }
-    let (row, text) = new_api_key(app, tenant, name, scopes)?;
+    let (row, text) = new_api_key(app, tenant, name, scopes, new.mode)?;
     let list: Vec<&str> = row.scopes.iter().map(|scope| scope.as_str()).collect();
-    let facts = BTreeMap::from([("scopes", list.join(" "))]);
+    let mode = match row.mode {
+        Mode::Live => "live",
+        Mode::Test => "test",
+    };
+    let facts = BTreeMap::from([("scopes", list.join(" ")), ("mode", mode.to_owned())]);
     let entry = Entry {
         tenant,
         actor,

@@ -23,6 +23,8 @@ pub const WORK_BUCKET: &str = "WORK_BUCKET";
 pub const OUTBOUND_QUEUE_URL: &str = "OUTBOUND_QUEUE_URL";
 /// URL of the queue that leads to `webhook`.
 pub const WEBHOOK_QUEUE_URL: &str = "WEBHOOK_QUEUE_URL";
+/// URL of the queue of SES's events, which leads to `tracking`.
+pub const SES_EVENTS_QUEUE_URL: &str = "SES_EVENTS_QUEUE_URL";
 /// ARN of the deployment's KMS key.
 pub const KMS_KEY_ARN: &str = "KMS_KEY_ARN";
 /// SES configuration set whose TLS policy is REQUIRE.
@@ -37,7 +39,7 @@ pub const DOMAIN_FACTS: &str = "DOMAIN_FACTS";
 pub const LOG_LEVEL: &str = "LOG_LEVEL";
 
 /// Every variable that a function reads, in the order of their declaration.
-pub const VARIABLES: [&str; 15] = [
+pub const VARIABLES: [&str; 16] = [
     DIRECTORY_TABLE,
     MAIL_TABLE,
     PEOPLE_TABLE,
@@ -47,6 +49,7 @@ pub const VARIABLES: [&str; 15] = [
     WORK_BUCKET,
     OUTBOUND_QUEUE_URL,
     WEBHOOK_QUEUE_URL,
+    SES_EVENTS_QUEUE_URL,
     KMS_KEY_ARN,
     TLS_CONFIGURATION_SET,
     SEALED_CONFIGURATION_SET,
@@ -76,6 +79,8 @@ pub struct Config {
     pub outbound_queue_url: String,
     /// See [`WEBHOOK_QUEUE_URL`].
     pub webhook_queue_url: String,
+    /// See [`SES_EVENTS_QUEUE_URL`].
+    pub ses_events_queue_url: String,
     /// See [`KMS_KEY_ARN`].
     pub kms_key_arn: String,
     /// See [`TLS_CONFIGURATION_SET`].
@@ -132,6 +137,7 @@ impl Config {
             work_bucket: take(WORK_BUCKET),
             outbound_queue_url: take(OUTBOUND_QUEUE_URL),
             webhook_queue_url: take(WEBHOOK_QUEUE_URL),
+            ses_events_queue_url: take(SES_EVENTS_QUEUE_URL),
             kms_key_arn: take(KMS_KEY_ARN),
             tls_configuration_set: take(TLS_CONFIGURATION_SET),
             sealed_configuration_set: take(SEALED_CONFIGURATION_SET),

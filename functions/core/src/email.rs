@@ -35,6 +35,9 @@ pub(crate) struct EmailRow {
     /// The batch that must be committed before the email counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) batch: Option<BatchId>,
+    /// Whether its recipients are simulated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_test: bool,
     /// The time that its sender asked for, if that was later than at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) scheduled_at_ms: Option<i64>,

@@ -24,6 +24,7 @@ pub mod rate;
 pub mod recipient;
 pub(crate) mod record;
 pub(crate) mod seal;
+pub mod simulator;
 pub mod suppression;
 pub mod tenant;
 pub mod unsubscribe;

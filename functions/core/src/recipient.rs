@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::id::TenantId;
 use crate::key::{Key, RecipientHash};
 use crate::policy::{KeyFact, Policy, Purpose, Recipient};
+use crate::simulator::{self, Outcome};
 use crate::suppression::{self, SuppressionRow};
 
 use key::{Kind, RecipientKeyRow};
@@ -79,17 +80,28 @@ pub(crate) async fn known(app: &App, tenant: &TenantId, address: &Address) -> Re
     // The version is read first: a change after it makes the submission refuse.
     let version = version(app, tenant, &hash).await?;
     let now_s = app.clock.now_ms().div_euclid(1000);
+    let simulated = Outcome::of(address);
+    let domain = match simulated {
+        Some(_) => simulator::domain(),
+        None => domain::fact(app, tenant, address.domain()).await?,
+    };
     let mut known = Known {
-        facts: Recipient::unknown(domain::fact(app, tenant, address.domain()).await?),
+        facts: Recipient::unknown(domain),
         openpgp: None,
         smime: None,
         suppressions: Vec::new(),
         version,
     };
+    if version.is_some() {
+        known.suppressions = suppression::live(app, tenant, &hash).await?;
+    }
+    if let Some(outcome) = simulated {
+        simulator::describe(outcome, &mut known)?;
+        return Ok(known);
+    }
     if version.is_none() {
         return Ok(known);
     }
-    known.suppressions = suppression::live(app, tenant, &hash).await?;
     if let Some(row) = app
         .get::<RecipientKeyRow>(&Key::RecipientKey(tenant, &hash, Kind::OpenPgp.as_str()))
         .await?

@@ -6,7 +6,7 @@ use sealpost_codec::address::{Address, Mailbox};
 use sealpost_codec::smime::{SignerDetails, UnsignedSignerCertificate};
 use serde::{Deserialize, Serialize};
 
-use crate::actor::{Actor, Scope, new_api_key};
+use crate::actor::{Actor, Mode, Scope, new_api_key};
 use crate::app::App;
 use crate::audit::{Action, Entry};
 use crate::aws::table::{Outcome, Range, Transaction};
@@ -113,7 +113,13 @@ pub async fn create(app: &App, actor: &Actor, new: NewTenant) -> Result<Created>
         signer_certificate,
         created_at_ms: now_ms,
     };
-    let (key_row, api_key) = new_api_key(app, &tenant, "First key".to_owned(), BTreeSet::from(Scope::ALL))?;
+    let (key_row, api_key) = new_api_key(
+        app,
+        &tenant,
+        "First key".to_owned(),
+        BTreeSet::from(Scope::ALL),
+        Mode::Live,
+    )?;
     let entry = Entry {
         tenant: &tenant,
         actor,

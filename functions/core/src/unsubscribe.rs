@@ -163,7 +163,7 @@ impl Offer {
                 email: Some(&email.id),
                 delivery: Some(&delivery.id),
                 sequence: 0,
-                is_test: false,
+                is_test: email.is_test,
                 facts: BTreeMap::from([("suppression_id", added.id.to_string())]),
             };
             Transaction::new(app).event(app, event)?.commit().await?;

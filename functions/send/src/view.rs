@@ -62,6 +62,8 @@ pub(crate) struct EmailView {
     data_class: &'static str,
     purpose: &'static str,
     patient_ref: Option<String>,
+    /// Whether its recipients are simulated.
+    test: bool,
     recipients: Vec<RecipientView>,
 }
 
@@ -172,6 +174,7 @@ impl EmailView {
             data_class: email.data_class.as_str(),
             purpose: email.purpose.as_str(),
             patient_ref: email.patient_ref,
+            test: email.is_test,
             recipients: email.recipients.into_iter().map(RecipientView::new).collect(),
         }
     }

@@ -1,5 +1,5 @@
 //! The outbound and the webhook queue. They are hints: the table tells what has to be done, a lost or doubled message harms
-//! nothing.
+//! nothing. The queue of SES's events takes what a simulated recipient makes SES say.
 
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use serde::{Deserialize, Serialize};
@@ -44,12 +44,9 @@ impl App {
     /// # Errors
     /// Unavailable, when at least one ticket was not taken.
     pub(crate) async fn enqueue(&self, tickets: &[Ticket], delay_ms: i64) -> Result<()> {
-        self.put_on_queue(
-            &self.config.outbound_queue_url,
-            tickets,
-            delay_ms.max(0).div_euclid(1000),
-        )
-        .await
+        let delay_s = delay_ms.max(0).div_euclid(1000);
+        let tickets = tickets.iter().map(|ticket| (ticket, delay_s));
+        self.put_on_queue(&self.config.outbound_queue_url, tickets).await
     }
 
     /// Puts hints on the webhook queue, to appear after `delay_ms`, not before (900 s at most; the sweep sees to the rest).
@@ -58,7 +55,17 @@ impl App {
     /// Unavailable, when at least one hint was not taken.
     pub(crate) async fn enqueue_hints(&self, hints: &[Hint], delay_ms: i64) -> Result<()> {
         let delay_s = delay_ms.max(0).saturating_add(999).div_euclid(1000);
-        self.put_on_queue(&self.config.webhook_queue_url, hints, delay_s).await
+        let hints = hints.iter().map(|hint| (hint, delay_s));
+        self.put_on_queue(&self.config.webhook_queue_url, hints).await
+    }
+
+    /// Puts events in SES's form on the queue of its events, each to appear after so many seconds.
+    ///
+    /// # Errors
+    /// Unavailable, when at least one was not taken.
+    pub(crate) async fn enqueue_ses_events(&self, events: &[(serde_json::Value, i64)]) -> Result<()> {
+        let events = events.iter().map(|(event, delay_s)| (event, *delay_s));
+        self.put_on_queue(&self.config.ses_events_queue_url, events).await
     }
 
     /// Puts hints on the webhook queue. Whether that works changes nothing for the caller: the sweep finds what is lost.
@@ -71,12 +78,18 @@ impl App {
         }
     }
 
-    async fn put_on_queue<T: Serialize>(&self, queue_url: &str, messages: &[T], delay_s: i64) -> Result<()> {
+    /// Puts messages on a queue, each to appear after so many seconds.
+    async fn put_on_queue<T: Serialize>(
+        &self,
+        queue_url: &str,
+        messages: impl Iterator<Item = (T, i64)>,
+    ) -> Result<()> {
         let unwritten = |error| Error::internal("A message could not be written.").because(error);
-        let delay = i32::try_from(delay_s.min(LONGEST_DELAY_S)).unwrap_or_default();
+        let messages: Vec<_> = messages.collect();
         for some in messages.chunks(BATCH) {
             let mut call = self.aws.sqs.send_message_batch().queue_url(queue_url);
-            for (n, message) in some.iter().enumerate() {
+            for (n, (message, delay_s)) in some.iter().enumerate() {
+                let delay = i32::try_from(*delay_s.min(&LONGEST_DELAY_S)).unwrap_or_default();
                 let entry = SendMessageBatchRequestEntry::builder()
                     .id(n.to_string())
                     .message_body(serde_json::to_string(message).map_err(unwritten)?)

@@ -13,6 +13,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::config::Config;
 use crate::seal::{Mode, Sealed};
+use crate::simulator;
 
 /// The SES client.
 pub struct Ses {
@@ -57,7 +58,7 @@ impl Ses {
         Some(account.send_quota?.max_send_rate)
     }
 
-    /// Hands one sealed mail for one recipient to SES. Tags hold opaque ids only (SES developer guide: no addresses or
+    /// Hands one sealed mail for one recipient to SES, unless the recipient is a simulated one. Tags hold opaque ids only (SES developer guide: no addresses or
     /// other confidential data in tags).
     pub(crate) async fn send<M: Mode>(
         &self,
@@ -65,6 +66,11 @@ impl Ses {
         sealed: &Sealed<M>,
         tags: &[(&str, String)],
     ) -> Submission {
+        if simulator::is_simulated(sealed.recipient()) {
+            return Submission::Refused {
+                code: "SimulatedRecipient".to_owned(),
+            };
+        }
         let tags = tags
             .iter()
             .map(|(name, value)| MessageTag::builder().name(*name).value(value).build());

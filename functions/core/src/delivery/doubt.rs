@@ -130,7 +130,7 @@ pub(super) async fn decide(
     if !save(tenant, transaction, ver, &row).await? {
         return Ok(());
     }
-    if was == State::Submitting {
+    if was == State::Submitting && !email.is_test {
         let count = Count {
             ambiguous: 1,
             resent: i64::from(row.state == State::Ready),
@@ -174,7 +174,7 @@ impl DeliveryRow {
             email: Some(&self.email),
             delivery: Some(&self.id),
             sequence: self.ver.saturating_mul(8).saturating_add(n),
-            is_test: false,
+            is_test: email.is_test,
             facts,
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::idempotency::{Held, IdempotencyKey};
 use super::request::{Checked, SendRequest};
 use super::{EmailRow, Head, MESSAGE, schedule};
-use crate::actor::{Actor, Scope};
+use crate::actor::{Actor, Mode, Scope};
 use crate::app::App;
 use crate::audit::{Action, Entry};
 use crate::aws::bucket::Put;
@@ -27,9 +27,9 @@ use crate::record::{RecordKey, RecordRow};
 /// the email is left that anybody could see or send.
 pub async fn accept(app: &App, actor: &Actor, body: &[u8], key: Option<&IdempotencyKey>) -> Result<EmailId> {
     let tenant = actor.tenant_with(Scope::EmailsSend)?;
-    let checked = json::read::<SendRequest>(body)?.check(app.clock.now_ms())?;
+    let checked = json::read::<SendRequest>(body)?.check(app.clock.now_ms(), actor.mode())?;
     let held = match key {
-        Some(key) => Some(Held::new(app, tenant, key, "emails", body).await?),
+        Some(key) => Some(Held::new(app, actor, key, "emails", body).await?),
         None => None,
     };
     if let Some(held) = &held
@@ -42,7 +42,7 @@ pub async fn accept(app: &App, actor: &Actor, body: &[u8], key: Option<&Idempote
     }
     let row = app.tenant(tenant).await?;
     checked.require_domain(row.domains.iter())?;
-    let staged = stage(app, tenant, &app.policy(tenant).await?, &checked, None).await?;
+    let staged = stage(app, actor, &app.policy(tenant).await?, &checked, None).await?;
     let email = staged.email.id.clone();
     let mut transaction = staged.write(app, tenant, actor, Transaction::new(app))?;
     match staged.email.scheduled_at_ms {
@@ -104,11 +104,12 @@ pub(crate) struct Staged {
 /// Composes, seals and stores a message. The object stays unlocked, so that a failed acceptance leaves no locked orphan.
 pub(crate) async fn stage(
     app: &App,
-    tenant: &TenantId,
+    actor: &Actor,
     policy: &Policy,
     checked: &Checked,
     batch: Option<BatchId>,
 ) -> Result<Staged> {
+    let tenant = actor.tenant_with(Scope::EmailsSend)?;
     let email = EmailId::new(&app.clock, &app.random)?;
     let created_at_ms = email.made_at().as_millisecond();
     let head = Head {
@@ -164,6 +165,7 @@ pub(crate) async fn stage(
         expires_in_days: checked.expires_in_days.unwrap_or(policy.portal_expiry_days),
         n_deliveries: u32::try_from(deliveries.len()).unwrap_or(u32::MAX),
         batch,
+        is_test: actor.mode() == Mode::Test,
         scheduled_at_ms: checked.scheduled_at_ms,
         fired_at_ms: None,
         canceled_at_ms: None,

@@ -13,7 +13,7 @@ use super::accept::{Tickets, hint, stage};
 use super::idempotency::{Held, IdempotencyKey, RUNNING_MS, Running, concurrent};
 use super::request::{Checked, SendRequest};
 use super::{EmailRow, schedule};
-use crate::actor::{Actor, Scope};
+use crate::actor::{Actor, Mode, Scope};
 use crate::app::App;
 use crate::audit::{Action, Entry};
 use crate::aws::table::{Expression, Outcome, Transaction, number, string};
@@ -42,9 +42,9 @@ pub(crate) struct BatchRow {
 /// As [`super::accept::accept`]; pointers begin with the email's place in the array.
 pub async fn accept(app: &App, actor: &Actor, body: &[u8], key: Option<&IdempotencyKey>) -> Result<Vec<EmailId>> {
     let tenant = actor.tenant_with(Scope::EmailsSend)?;
-    let checked = read(body, app.clock.now_ms())?;
+    let checked = read(body, app.clock.now_ms(), actor.mode())?;
     let held = match key {
-        Some(key) => Some(Held::new(app, tenant, key, "emails/batch", body).await?),
+        Some(key) => Some(Held::new(app, actor, key, "emails/batch", body).await?),
         None => None,
     };
     if let Some(held) = &held
@@ -67,7 +67,7 @@ pub async fn accept(app: &App, actor: &Actor, body: &[u8], key: Option<&Idempote
     let mut tickets = Tickets::new();
     let mut scheduled = Vec::new();
     for (n, checked) in checked.iter().enumerate() {
-        let staged = stage(app, tenant, &policy, checked, Some(batch.clone()))
+        let staged = stage(app, actor, &policy, checked, Some(batch.clone()))
             .await
             .map_err(|error| under(n, error))?;
         match staged
@@ -92,7 +92,7 @@ pub async fn accept(app: &App, actor: &Actor, body: &[u8], key: Option<&Idempote
     Ok(emails)
 }
 
-fn read(body: &[u8], now_ms: i64) -> Result<Vec<Checked>> {
+fn read(body: &[u8], now_ms: i64, mode: Mode) -> Result<Vec<Checked>> {
     let Value::Array(values) = json::parse(body)? else {
         return Err(Error::invalid("", "The body of a batch is an array of emails."));
     };
@@ -101,7 +101,7 @@ fn read(body: &[u8], now_ms: i64) -> Result<Vec<Checked>> {
     }
     let one = |(n, value)| {
         json::decode::<SendRequest>(value)
-            .and_then(|request| request.check(now_ms))
+            .and_then(|request| request.check(now_ms, mode))
             .map_err(|error| under(n, error))
     };
     values.into_iter().enumerate().map(one).collect()

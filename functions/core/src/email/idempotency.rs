@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::actor::{Actor, Mode, Scope};
 use crate::app::App;
 use crate::aws::keys::sha256;
 use crate::error::{Error, Fault, Kind, Result};
@@ -69,14 +70,14 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    pub(crate) async fn new(
-        app: &App,
-        tenant: &TenantId,
-        key: &IdempotencyKey,
-        route: &str,
-        body: &[u8],
-    ) -> Result<Self> {
-        let hash = app.index_hash(tenant, "idempotency", key.0.as_bytes()).await?;
+    pub(crate) async fn new(app: &App, actor: &Actor, key: &IdempotencyKey, route: &str, body: &[u8]) -> Result<Self> {
+        let tenant = actor.tenant_with(Scope::EmailsSend)?;
+        // A test must not take the place of an email, nor answer for one.
+        let field = match actor.mode() {
+            Mode::Live => "idempotency",
+            Mode::Test => "idempotency-test",
+        };
+        let hash = app.index_hash(tenant, field, key.0.as_bytes()).await?;
         let request = app.index_hash(tenant, route, sha256(body).as_bytes()).await?;
         Ok(Self { hash, request })
     }

@@ -24,7 +24,7 @@ pub struct Planned {
 /// As [`super::accept::accept`], without anything being stored.
 pub async fn plan(app: &App, actor: &Actor, body: &[u8]) -> Result<Vec<Planned>> {
     let tenant = actor.tenant_with(Scope::EmailsSend)?;
-    let checked = json::read::<SendRequest>(body)?.check(app.clock.now_ms())?;
+    let checked = json::read::<SendRequest>(body)?.check(app.clock.now_ms(), actor.mode())?;
     checked.require_domain(app.tenant(tenant).await?.domains.iter())?;
     let policy = app.policy(tenant).await?;
     let message = policy::Message {

@@ -56,6 +56,8 @@ pub struct Email {
     pub purpose: Purpose,
     /// The sender's own reference of the patient.
     pub patient_ref: Option<String>,
+    /// Whether its recipients are simulated.
+    pub is_test: bool,
     /// What became of it for each recipient; empty in lists.
     pub recipients: Vec<Recipient>,
     /// The state of the recipient that is furthest from done, as Resend's `last_event`.
@@ -91,6 +93,7 @@ pub async fn get(app: &App, actor: &Actor, id: &str) -> Result<Email> {
     let row = app
         .get::<EmailRow>(&Key::Email(tenant, &id))
         .await?
+        .filter(|row| actor.sees(row.is_test))
         .ok_or_else(Error::not_found)?;
     if !is_committed(app, tenant, &row).await? {
         return Err(Error::not_found());
@@ -116,7 +119,7 @@ pub async fn get(app: &App, actor: &Actor, id: &str) -> Result<Email> {
 pub async fn list(app: &App, actor: &Actor, page: &Page) -> Result<(Vec<Email>, bool)> {
     let tenant = actor.tenant_with(Scope::EmailsRead)?;
     let limit = page.limit.clamp(1, 100);
-    let ids = listed(app, tenant, page, limit.saturating_add(1)).await?;
+    let ids = listed(app, actor, tenant, page, limit.saturating_add(1)).await?;
     let has_more = ids.len() > limit;
     let ids = ids.get(..ids.len().min(limit)).unwrap_or_default();
     let keys: Vec<Key<'_>> = ids.iter().map(|id| Key::Email(tenant, id)).collect();
@@ -159,8 +162,8 @@ pub(crate) async fn is_committed(app: &App, tenant: &TenantId, row: &EmailRow) -
     }
 }
 
-/// The ids of committed emails on a page and one more, month by month.
-async fn listed(app: &App, tenant: &TenantId, page: &Page, wanted: usize) -> Result<Vec<EmailId>> {
+/// The ids of committed emails that the actor sees, on a page and one more, month by month.
+async fn listed(app: &App, actor: &Actor, tenant: &TenantId, page: &Page, wanted: usize) -> Result<Vec<EmailId>> {
     let first = app.tenant(tenant).await?.created_at_ms;
     let first = Timestamp::from_millisecond(first).unwrap_or(Timestamp::UNIX_EPOCH);
     let upward = page.before.is_some();
@@ -193,7 +196,9 @@ async fn listed(app: &App, tenant: &TenantId, page: &Page, wanted: usize) -> Res
             let rows: Vec<EmailRow> = app.get_all(&keys).await?;
             let rows: HashMap<_, _> = rows.into_iter().map(|row| (row.id.clone(), row)).collect();
             for line in lines {
-                let Some(row) = rows.get(&line.id) else { continue };
+                let Some(row) = rows.get(&line.id).filter(|row| actor.sees(row.is_test)) else {
+                    continue;
+                };
                 let is_committed = match &row.batch {
                     None => true,
                     Some(batch) => match batches.get(batch) {
@@ -267,6 +272,7 @@ fn view(row: &EmailRow, key: &RecordKey, deliveries: &[DeliveryRow]) -> Result<E
         data_class: row.data_class,
         purpose: row.purpose,
         patient_ref: head.patient_ref,
+        is_test: row.is_test,
         recipients,
         last_event: last_event.unwrap_or(Status::Queued),
     })

@@ -9,9 +9,11 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+use crate::actor::Mode;
 use crate::error::{Error, Fault, Kind, Result};
 use crate::json::OURS;
 use crate::policy::{DataClass, Purpose, Requested};
+use crate::simulator::{self, Outcome};
 
 /// At most so many recipients in one call (To, Cc and Bcc together; SES SendEmail, API reference).
 pub const MAX_RECIPIENTS: usize = 50;
@@ -214,16 +216,17 @@ pub(crate) struct Checked {
 }
 
 impl SendRequest {
-    /// Checks every field; all faults are reported together.
+    /// Checks every field; all faults are reported together. In test mode every recipient has to be a simulated one, and
+    /// else none.
     ///
     /// # Errors
     /// Invalid with pointers; TooLarge.
-    pub(crate) fn check(self, now_ms: i64) -> Result<Checked> {
+    pub(crate) fn check(self, now_ms: i64, mode: Mode) -> Result<Checked> {
         let mut faults = Vec::new();
         let from = mailbox("/from", &self.from, &mut faults);
-        let to = mailboxes("to", Some(&self.to), &mut faults);
-        let cc = mailboxes("cc", self.cc.as_ref(), &mut faults);
-        let bcc = mailboxes("bcc", self.bcc.as_ref(), &mut faults);
+        let to = recipients("to", Some(&self.to), mode, &mut faults);
+        let cc = recipients("cc", self.cc.as_ref(), mode, &mut faults);
+        let bcc = recipients("bcc", self.bcc.as_ref(), mode, &mut faults);
         let reply_to = mailboxes("reply_to", self.reply_to.as_ref(), &mut faults);
         if to.is_empty() && faults.is_empty() {
             faults.push(Fault::new("/to", "At least one recipient is required."));
@@ -370,6 +373,29 @@ fn mailboxes(field: &str, list: Option<&OneOrMany>, faults: &mut Vec<Fault>) -> 
         .into_iter()
         .filter_map(|(pointer, text)| mailbox(&pointer, text, faults))
         .collect()
+}
+
+/// Recipients that a key of this mode reaches.
+fn recipients(field: &str, list: Option<&OneOrMany>, mode: Mode, faults: &mut Vec<Fault>) -> Vec<Mailbox> {
+    for (pointer, text) in list.map(|list| list.entries(field)).unwrap_or_default() {
+        let Ok(Mailbox { address, .. }) = Mailbox::parse(text) else {
+            continue;
+        };
+        match mode {
+            Mode::Test if Outcome::of(&address).is_none() => {
+                let known = simulator::addresses();
+                faults.push(Fault::new(pointer, format!("A key in test mode reaches only {known}.")));
+            }
+            Mode::Live if simulator::is_simulated(&address) => {
+                faults.push(Fault::new(
+                    pointer,
+                    "This recipient is simulated; only a key in test mode reaches it.",
+                ));
+            }
+            _ => {}
+        }
+    }
+    mailboxes(field, list, faults)
 }
 
 fn check_headers(headers: &[(String, String)], faults: &mut Vec<Fault>) {

@@ -137,7 +137,7 @@ pub(crate) fn event<'a>(tenant: &'a TenantId, email: &'a EmailRow) -> NewEvent<'
         email: Some(&email.id),
         delivery: None,
         sequence: 0,
-        is_test: false,
+        is_test: email.is_test,
         facts: facts(email.scheduled_at_ms, email.n_deliveries),
     }
 }
@@ -166,7 +166,7 @@ pub async fn change(app: &App, actor: &Actor, id: &str, body: &[u8]) -> Result<E
         .map_err(|detail| Error::invalid("/scheduled_at", detail))?
         .max(now_ms);
     for _ in 0..TRIES {
-        let email = find(app, tenant, id).await?;
+        let email = find(app, actor, tenant, id).await?;
         let from_ms = waiting(&email)?;
         if email.canceled_at_ms.is_some() {
             return Err(Error::new(
@@ -220,7 +220,7 @@ pub async fn change(app: &App, actor: &Actor, id: &str, body: &[u8]) -> Result<E
 pub async fn cancel(app: &App, actor: &Actor, id: &str) -> Result<EmailId> {
     let tenant = actor.tenant_with(Scope::EmailsSend)?;
     for _ in 0..TRIES {
-        let email = find(app, tenant, id).await?;
+        let email = find(app, actor, tenant, id).await?;
         if email.canceled_at_ms.is_some() {
             return Ok(email.id);
         }
@@ -354,10 +354,12 @@ fn still_waits(at_ms: i64) -> Expression {
     .with(":at", number(at_ms))
 }
 
-async fn find(app: &App, tenant: &TenantId, id: &str) -> Result<EmailRow> {
+async fn find(app: &App, actor: &Actor, tenant: &TenantId, id: &str) -> Result<EmailRow> {
     let id = EmailId::parse(id).ok_or_else(Error::not_found)?;
     let email = app.get::<EmailRow>(&Key::Email(tenant, &id)).await?;
-    let email = email.ok_or_else(Error::not_found)?;
+    let email = email
+        .filter(|email| actor.sees(email.is_test))
+        .ok_or_else(Error::not_found)?;
     if read::is_committed(app, tenant, &email).await? {
         Ok(email)
     } else {

@@ -160,7 +160,8 @@ async fn stretch(app: &App, tenant: &TenantId, endpoint: &EndpointRow, asked: &R
         kind,
     };
     let before = asked.before.as_deref().map(|text| bound("/before", text)).transpose()?;
-    let is_wanted = |known: EventType| endpoint.events.contains(&known) && kind.is_none_or(|only| only == known);
+    let is_wanted =
+        |event: &EventRow| endpoint.events.contains(&event.kind) && kind.is_none_or(|only| only == event.kind);
     let mut page = feed::page(app, tenant, &wanted, is_wanted).await?;
     if let Some(before) = before {
         let n_found = page.events.len();
