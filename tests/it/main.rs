@@ -13,6 +13,7 @@ mod admin;
 mod calls;
 mod contract;
 mod encrypt;
+mod engagement;
 mod guard;
 mod interop;
 mod interop_envelope;

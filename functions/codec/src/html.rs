@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 use ammonia::{Builder, UrlRelative};
 
 mod depth;
+pub mod links;
 
 /// Columns of the plain text; with a reply mark it still fits the 80 of a terminal (RFC 5322 section 2.1.1 asks for 78).
 const TEXT_WIDTH: usize = 78;

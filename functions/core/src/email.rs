@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::id::{BatchId, EmailId, RecordId};
-use crate::policy::{DataClass, Purpose, Requested};
+use crate::policy::{DataClass, Purpose, Requested, Tracking};
 use crate::record::RecordKey;
 
 /// An email as the table holds it.
@@ -38,6 +38,9 @@ pub(crate) struct EmailRow {
     /// Whether its recipients are simulated.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) is_test: bool,
+    /// What is counted of its readers, where the policy still allows it.
+    #[serde(default, skip_serializing_if = "Tracking::is_none")]
+    pub(crate) tracking: Tracking,
     /// The time that its sender asked for, if that was later than at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) scheduled_at_ms: Option<i64>,

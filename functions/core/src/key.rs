@@ -13,6 +13,7 @@
 //! | a webhook endpoint; all of a tenant | Directory | `<tenant>` | `WEBHOOK#<webhook>` |
 //! | a period key | Directory | `<tenant>` | `PERIODKEY#<purpose>#<period>` |
 //! | an email and all its deliveries | Mail | `<tenant>#EMAIL#<email>` | `EMAIL`, `DELIVERY#<delivery>` |
+//! | where an email's counted links lead; what was counted of a delivery | Mail | `<tenant>#EMAIL#<email>` | `LINKS`, `ENGAGEMENT#<delivery>` |
 //! | emails, newest first | Mail | `<tenant>#EMAILS#<month>` | `<email>` |
 //! | a batch's commit mark | Mail | `<tenant>#BATCH#<batch>` | `BATCH` |
 //! | an idempotency key | Mail | `<tenant>#IDEMPOTENCY#<hash>` | `IDEMPOTENCY` |
@@ -129,6 +130,10 @@ pub enum Key<'a> {
     Email(&'a TenantId, &'a EmailId),
     /// One delivery of an email.
     Delivery(&'a TenantId, &'a EmailId, &'a DeliveryId),
+    /// Where an email's counted links lead.
+    Links(&'a TenantId, &'a EmailId),
+    /// What was counted of a delivery's openings and clicks.
+    Engagement(&'a TenantId, &'a EmailId, &'a DeliveryId),
     /// An email's line in the list of its month.
     Listed(&'a TenantId, &'a EmailId),
     /// The commit mark of a batch.
@@ -200,6 +205,8 @@ impl Key<'_> {
             | Key::Webhook(..) => Table::Directory,
             Key::Email(..)
             | Key::Delivery(..)
+            | Key::Links(..)
+            | Key::Engagement(..)
             | Key::Listed(..)
             | Key::Batch(..)
             | Key::Idempotency(..)
@@ -244,6 +251,10 @@ impl Key<'_> {
             Key::Email(tenant, email) => (email_partition(tenant, email), "EMAIL".to_owned()),
             Key::Delivery(tenant, email, delivery) => {
                 (email_partition(tenant, email), format!("{DELIVERIES}{delivery}"))
+            }
+            Key::Links(tenant, email) => (email_partition(tenant, email), "LINKS".to_owned()),
+            Key::Engagement(tenant, email, delivery) => {
+                (email_partition(tenant, email), format!("{ENGAGEMENTS}{delivery}"))
             }
             Key::Listed(tenant, email) => (list_partition(tenant, &month(email.made_at())), email.to_string()),
             Key::Batch(tenant, batch) => (format!("{tenant}#BATCH#{batch}"), "BATCH".to_owned()),
@@ -304,6 +315,8 @@ pub const WEBHOOKS: &str = "WEBHOOK#";
 pub const TELLINGS: &str = "EVENT#";
 /// What the sort keys of an email's deliveries begin with.
 pub const DELIVERIES: &str = "DELIVERY#";
+/// What the sort keys of what was counted of an email's deliveries begin with.
+pub const ENGAGEMENTS: &str = "ENGAGEMENT#";
 /// What the sort keys of a recipient's certificates begin with.
 pub const RECIPIENT_KEYS: &str = "KEY#";
 

@@ -395,6 +395,35 @@ pub enum OnDoubt {
     Portal,
 }
 
+/// Which engagement of a mail's readers is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tracking {
+    /// Openings, by a picture that the mail loads. An opening is not a reading.
+    #[serde(default)]
+    pub opens: bool,
+    /// Clicks, by links that lead through the portal's address.
+    #[serde(default)]
+    pub clicks: bool,
+}
+
+impl Tracking {
+    /// What both count.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            opens: self.opens && other.opens,
+            clicks: self.clicks && other.clicks,
+        }
+    }
+
+    /// Whether nothing is counted.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        !self.opens && !self.clicks
+    }
+}
+
 /// A tenant's policy. A version is never changed, only replaced by the next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -421,6 +450,12 @@ pub struct Policy {
     /// unwanted is seldom their appointment.
     #[serde(default)]
     pub complaint_stops_care: bool,
+    /// What is counted of marketing mail of the class `none`; nothing by default.
+    #[serde(default)]
+    pub track_marketing: Tracking,
+    /// What is counted of other mail of the class `none`; nothing by default.
+    #[serde(default)]
+    pub track_care: Tracking,
     /// How long a portal message can be opened, days, 1 to 365.
     #[serde(default = "default_expiry_days")]
     pub portal_expiry_days: u32,
@@ -450,8 +485,21 @@ impl Policy {
             on_doubt_sensitive: OnDoubt::default(),
             default_purpose: Purpose::default(),
             complaint_stops_care: false,
+            track_marketing: Tracking::default(),
+            track_care: Tracking::default(),
             portal_expiry_days: default_expiry_days(),
             retention_days: default_retention_days(),
+        }
+    }
+
+    /// What may be counted of a mail. Nothing of one that carries what the law protects: that somebody opened a letter about
+    /// their health is protected as the letter is (HHS bulletin on online tracking technologies, 2022, revised 2024).
+    #[must_use]
+    pub fn tracking(&self, purpose: Purpose, class: DataClass) -> Tracking {
+        match (class, purpose) {
+            (DataClass::Phi | DataClass::Sensitive, _) => Tracking::default(),
+            (DataClass::None, Purpose::Marketing) => self.track_marketing,
+            (DataClass::None, _) => self.track_care,
         }
     }
 

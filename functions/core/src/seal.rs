@@ -21,6 +21,7 @@ use crate::aws::ses::Submission;
 use crate::config::Config;
 use crate::delivery::DeliveryRow;
 use crate::email::{EmailRow, Head};
+use crate::engagement::Marks;
 use crate::error::{Error, Result};
 use crate::id::{DeliveryId, PickupId, TenantId};
 use crate::key::Object;
@@ -180,6 +181,8 @@ pub(crate) struct Material<'a> {
     pub(crate) known: &'a Known,
     /// Where the recipient unsubscribes; for marketing alone.
     pub(crate) unsubscribe: Option<String>,
+    /// What makes openings and clicks known; for required TLS alone.
+    pub(crate) marks: Option<Marks>,
 }
 
 impl Material<'_> {
@@ -201,6 +204,10 @@ impl Material<'_> {
             message_id: head.message_id.clone(),
             date: head.date_s,
         };
+        // The way out is added after the marks: it is not counted.
+        if let Some(marks) = &self.marks {
+            marks.add_to(&mut content);
+        }
         if let Some(link) = &self.unsubscribe {
             unsubscribe::add_to(&mut content, link);
         }

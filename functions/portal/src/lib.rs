@@ -1,4 +1,5 @@
-//! The patient's pages: the link, the one-time code, the message, its files; and the way out of marketing mail.
+//! The patient's pages: the link, the one-time code, the message, its files; the way out of marketing
+//! mail, and its counted links.
 //!
 //! A `GET` changes nothing and shows nothing of the message before a right code, since scanners open links. Codes are bound
 //! to the browser that asked; a right one opens a session of minutes. Unknown, altered and expired links answer with the
@@ -7,6 +8,7 @@
 mod attachment;
 mod body;
 mod cookie;
+mod engagement;
 mod page;
 mod security;
 mod text;
@@ -35,7 +37,7 @@ use text::fill;
 use visit::{Step, Visit, check_origin};
 
 /// Every route of this function, as `template.yaml` has them.
-pub const ROUTES: [(&str, &str); 11] = [
+pub const ROUTES: [(&str, &str); 13] = [
     ("GET", "/"),
     ("GET", "/m/{token}"),
     ("POST", "/m/{token}/code"),
@@ -46,6 +48,8 @@ pub const ROUTES: [(&str, &str); 11] = [
     ("POST", "/m/{token}/leave"),
     ("GET", "/u/{token}"),
     ("POST", "/u/{token}"),
+    ("GET", "/o/{token}"),
+    ("GET", "/c/{token}"),
     ("GET", "/assets/{name}"),
 ];
 
@@ -66,6 +70,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/m/{token}/attachments/{number}", get(download))
         .route("/m/{token}/leave", post(leave))
         .route("/u/{token}", get(unsubscribe::show).post(unsubscribe::accept))
+        .route("/o/{token}", get(engagement::open))
+        .route("/c/{token}", get(engagement::click))
         .route("/assets/{name}", get(asset))
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)

@@ -64,6 +64,8 @@ pub(crate) struct EmailView {
     patient_ref: Option<String>,
     /// Whether its recipients are simulated.
     test: bool,
+    /// Where its counted links lead; `email.clicked` names one by its place, which begins at 1.
+    links: Vec<String>,
     recipients: Vec<RecipientView>,
 }
 
@@ -93,7 +95,22 @@ pub(crate) struct RecipientView {
     rejected: Vec<Rejected>,
     /// Why it ended without being sent.
     ended_because: Option<String>,
+    /// What its reader did, where that is counted.
+    engagement: Option<EngagementView>,
     events: Vec<EventView>,
+}
+
+/// How often a mail was opened and its links followed. An opening is not a reading.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct EngagementView {
+    /// By somebody who may be a person.
+    opens: i64,
+    /// By a mail filter, a mail service's proxy, or a browser that loads ahead.
+    machine_opens: i64,
+    /// As `opens`.
+    clicks: i64,
+    /// As `machine_opens`.
+    machine_clicks: i64,
 }
 
 /// Something that happened.
@@ -175,6 +192,7 @@ impl EmailView {
             purpose: email.purpose.as_str(),
             patient_ref: email.patient_ref,
             test: email.is_test,
+            links: email.links,
             recipients: email.recipients.into_iter().map(RecipientView::new).collect(),
         }
     }
@@ -212,6 +230,12 @@ impl RecipientView {
             reason,
             rejected,
             ended_because: delivery.ended_because,
+            engagement: recipient.engagement.map(|counted| EngagementView {
+                opens: counted.n_opens,
+                machine_opens: counted.n_machine_opens,
+                clicks: counted.n_clicks,
+                machine_clicks: counted.n_machine_clicks,
+            }),
             events,
         }
     }

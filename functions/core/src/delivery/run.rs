@@ -15,17 +15,18 @@ use crate::aws::queue::Ticket;
 use crate::aws::ses::Submission;
 use crate::aws::table::{Expression, Outcome, Transaction, number};
 use crate::email::{EmailRow, Head, MESSAGE, read, schedule};
+use crate::engagement::Marks;
 use crate::error::{Error, Kind, Result};
 use crate::event::EventType;
 use crate::guard::{self, Gate};
 use crate::id::TenantId;
 use crate::key::{Key, Object};
-use crate::policy::{self, Plan, Policy, Purpose, Stop, Verdict};
+use crate::link::{self, Use};
+use crate::policy::{self, Method, Plan, Policy, Purpose, Stop, Verdict};
 use crate::rate::{Lane, Turn};
 use crate::recipient::{self, Known};
 use crate::record::{RecordKey, RecordRow};
 use crate::seal::{self, AnySealed, Material};
-use crate::unsubscribe;
 
 /// How long a claim holds: longer than the function may run.
 pub(super) const LEASE_MS: i64 = 90_000;
@@ -201,7 +202,9 @@ impl Work<'_> {
                 self.end(row, state, blocked.rule).await
             }
             Verdict::Send(plan) => {
-                let sealed = self.seal(&row, &key, &record, &head, &recipient, &plan, &known).await?;
+                let sealed = self
+                    .seal(&row, &key, &record, &head, &recipient, &plan, &known, &policy)
+                    .await?;
                 self.lock(&record, &policy).await?;
                 self.submit(row, &plan, &policy, &known, &recipient, sealed).await
             }
@@ -221,6 +224,7 @@ impl Work<'_> {
         recipient: &Address,
         plan: &Plan,
         known: &Known,
+        policy: &Policy,
     ) -> Result<AnySealed> {
         let object = self
             .app
@@ -229,7 +233,16 @@ impl Work<'_> {
         let object = object.ok_or_else(|| Error::internal("An archived object is not there."))?;
         let message = key.unseal(MESSAGE, &object)?;
         let unsubscribe = if self.email.purpose == Purpose::Marketing {
-            Some(unsubscribe::link(self.app, self.tenant, &self.email.id, &row.id).await?)
+            let what = (Use::Unsubscribe, 0);
+            Some(link::make(self.app, self.tenant, &self.email.id, &row.id, what).await?)
+        } else {
+            None
+        };
+        // Allowed when the email was accepted and now. Never in what only the recipient is to read.
+        let allowed = policy.tracking(self.email.purpose, self.email.data_class);
+        let wanted = self.email.tracking.and(allowed);
+        let marks = if plan.method == Method::Tls && !wanted.is_none() {
+            Some(Marks::make(self.app, self.tenant, &self.email, &row.id, wanted, key).await?)
         } else {
             None
         };
@@ -243,6 +256,7 @@ impl Work<'_> {
             message: &message,
             known,
             unsubscribe,
+            marks,
         };
         seal::seal(self.app, plan, &material).await
     }

@@ -13,6 +13,7 @@ use crate::aws::keys::sha256;
 use crate::aws::queue::Ticket;
 use crate::aws::table::{Expression, Outcome, Transaction, absent, number};
 use crate::delivery::{DeliveryRow, OutboxRow};
+use crate::engagement::LinksRow;
 use crate::error::{Error, Kind, Result};
 use crate::id::{BatchId, DeliveryId, EmailId, TenantId};
 use crate::json;
@@ -98,6 +99,7 @@ pub(crate) type Tickets = BTreeMap<i64, Vec<Ticket>>;
 pub(crate) struct Staged {
     pub(crate) email: EmailRow,
     deliveries: Vec<DeliveryRow>,
+    links: Option<LinksRow>,
     record: RecordRow,
 }
 
@@ -110,6 +112,7 @@ pub(crate) async fn stage(
     batch: Option<BatchId>,
 ) -> Result<Staged> {
     let tenant = actor.tenant_with(Scope::EmailsSend)?;
+    let tracking = checked.tracking(policy)?;
     let email = EmailId::new(&app.clock, &app.random)?;
     let created_at_ms = email.made_at().as_millisecond();
     let head = Head {
@@ -127,6 +130,10 @@ pub(crate) async fn stage(
     };
     let message = checked.compose(&head.message_id, head.date_s)?;
     let key = RecordKey::make(app, tenant).await?;
+    let links = match tracking.clicks {
+        true => LinksRow::of(checked.html.as_deref(), &key)?,
+        false => None,
+    };
     let sealed = key.seal(MESSAGE, &message)?;
     let record = RecordRow {
         id: key.id.clone(),
@@ -166,6 +173,7 @@ pub(crate) async fn stage(
         n_deliveries: u32::try_from(deliveries.len()).unwrap_or(u32::MAX),
         batch,
         is_test: actor.mode() == Mode::Test,
+        tracking,
         scheduled_at_ms: checked.scheduled_at_ms,
         fired_at_ms: None,
         canceled_at_ms: None,
@@ -174,6 +182,7 @@ pub(crate) async fn stage(
     Ok(Staged {
         email: row,
         deliveries,
+        links,
         record: RecordRow { version, ..record },
     })
 }
@@ -217,6 +226,9 @@ impl Staged {
         if let (Some(at_ms), Some(first)) = (email.scheduled_at_ms, self.deliveries.first()) {
             let line = schedule::ScheduledRow::new(at_ms, first);
             transaction = transaction.put_new("scheduled", &Key::Scheduled(tenant, at_ms, &email.id), &line);
+        }
+        if let Some(links) = &self.links {
+            transaction = transaction.put_new("links", &Key::Links(tenant, &email.id), links);
         }
         for delivery in &self.deliveries {
             transaction = transaction.put_new("delivery", &Key::Delivery(tenant, &email.id, &delivery.id), delivery);

@@ -27,6 +27,7 @@ pub async fn plan(app: &App, actor: &Actor, body: &[u8]) -> Result<Vec<Planned>>
     let checked = json::read::<SendRequest>(body)?.check(app.clock.now_ms(), actor.mode())?;
     checked.require_domain(app.tenant(tenant).await?.domains.iter())?;
     let policy = app.policy(tenant).await?;
+    checked.tracking(&policy)?;
     let message = policy::Message {
         data_class: checked.data_class,
         purpose: checked.purpose.unwrap_or(policy.default_purpose),

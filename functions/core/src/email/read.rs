@@ -12,6 +12,7 @@ use crate::actor::{Actor, Scope};
 use crate::app::App;
 use crate::aws::table::Range;
 use crate::delivery::{DeliveryRow, Status};
+use crate::engagement::{self, EngagementRow};
 use crate::error::{Error, Result};
 use crate::id::{EmailId, TenantId};
 use crate::key::{self, DELIVERIES, Key, Object, Table, list_partition};
@@ -56,6 +57,8 @@ pub struct Email {
     pub purpose: Purpose,
     /// The sender's own reference of the patient.
     pub patient_ref: Option<String>,
+    /// Where its counted links lead, in the order of their numbers; read for a single email only.
+    pub links: Vec<String>,
     /// Whether its recipients are simulated.
     pub is_test: bool,
     /// What became of it for each recipient; empty in lists.
@@ -70,6 +73,8 @@ pub struct Recipient {
     pub address: String,
     /// The delivery, with its plan and its events.
     pub delivery: DeliveryRow,
+    /// What was counted of it; read for a single email only.
+    pub engagement: Option<EngagementRow>,
 }
 
 /// Which emails a list shows.
@@ -107,6 +112,15 @@ pub async fn get(app: &App, actor: &Actor, id: &str) -> Result<Email> {
     let object = object.ok_or_else(|| Error::internal("An archived object is not there."))?;
     let message = mime::read(&key.unseal(MESSAGE, &object)?)
         .map_err(|error| Error::internal("An archived message cannot be read.").because(error))?;
+    if !row.tracking.is_none() {
+        email.links = engagement::targets(app, tenant, &id, &key).await?;
+        for counted in engagement::counted(app, tenant, &id).await? {
+            let of = |recipient: &&mut Recipient| counted.delivery.as_ref() == Some(&recipient.delivery.id);
+            if let Some(recipient) = email.recipients.iter_mut().find(of) {
+                recipient.engagement = Some(counted);
+            }
+        }
+    }
     email.html = message.html;
     email.text = message.text;
     Ok(email)
@@ -249,6 +263,7 @@ fn view(row: &EmailRow, key: &RecordKey, deliveries: &[DeliveryRow]) -> Result<E
             Ok(Recipient {
                 address,
                 delivery: delivery.clone(),
+                engagement: None,
             })
         })
         .collect::<Result<Vec<_>>>()?;
@@ -272,6 +287,7 @@ fn view(row: &EmailRow, key: &RecordKey, deliveries: &[DeliveryRow]) -> Result<E
         data_class: row.data_class,
         purpose: row.purpose,
         patient_ref: head.patient_ref,
+        links: Vec::new(),
         is_test: row.is_test,
         recipients,
         last_event: last_event.unwrap_or(Status::Queued),

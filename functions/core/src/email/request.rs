@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::actor::Mode;
 use crate::error::{Error, Fault, Kind, Result};
 use crate::json::OURS;
-use crate::policy::{DataClass, Purpose, Requested};
+use crate::policy::{DataClass, Policy, Purpose, Requested, Tracking};
 use crate::simulator::{self, Outcome};
 
 /// At most so many recipients in one call (To, Cc and Bcc together; SES SendEmail, API reference).
@@ -74,6 +74,9 @@ pub struct SendRequest {
     #[serde(default)]
     #[schema(example = "2026-11-24T08:30:00Z")]
     scheduled_at: Option<String>,
+    /// What is counted of its readers; what the policy allows by default.
+    #[serde(default)]
+    tracking: Option<TrackingRequest>,
 }
 
 /// A name and a value that a sender finds its emails by.
@@ -84,6 +87,16 @@ pub struct Tag {
     pub name: String,
     /// As the name.
     pub value: String,
+}
+
+/// What the sender wants counted. It may be less than the policy allows, not more.
+#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrackingRequest {
+    #[serde(default)]
+    opens: Option<bool>,
+    #[serde(default)]
+    clicks: Option<bool>,
 }
 
 /// How the sender wants it sealed.
@@ -213,6 +226,7 @@ pub(crate) struct Checked {
     pub(crate) patient_ref: Option<String>,
     /// Milliseconds since the epoch; absent for at once.
     pub(crate) scheduled_at_ms: Option<i64>,
+    tracking: TrackingRequest,
 }
 
 impl SendRequest {
@@ -301,6 +315,7 @@ impl SendRequest {
                 purpose: self.purpose,
                 patient_ref: self.patient_ref,
                 scheduled_at_ms,
+                tracking: self.tracking.unwrap_or_default(),
             }),
             _ => Err(Error::faults(faults)),
         }
@@ -341,6 +356,25 @@ impl Checked {
             ));
         }
         Ok(message)
+    }
+
+    /// What is counted of the email's readers under this policy.
+    ///
+    /// # Errors
+    /// Invalid, where the sender wants more than the policy allows.
+    pub(crate) fn tracking(&self, policy: &Policy) -> Result<Tracking> {
+        let allowed = policy.tracking(self.purpose.unwrap_or(policy.default_purpose), self.data_class);
+        let wanted = |asked: Option<bool>, is_allowed: bool, pointer: &str| match asked {
+            Some(true) if !is_allowed => {
+                let detail = "The policy does not allow this to be counted for mail of this purpose and data class.";
+                Err(Error::invalid(pointer, detail))
+            }
+            asked => Ok(asked.unwrap_or(is_allowed)),
+        };
+        Ok(Tracking {
+            opens: wanted(self.tracking.opens, allowed.opens, "/tracking/opens")?,
+            clicks: wanted(self.tracking.clicks, allowed.clicks, "/tracking/clicks")?,
+        })
     }
 
     /// Requires that the sender's domain is one of the tenant's.

@@ -1,5 +1,5 @@
 //! Required TLS: the archived message itself, which SES hands over encrypted or not at all. Marketing mail gets its
-//! recipient's way out, and is composed anew for that.
+//! recipient's way out, mail whose readers are counted its marks; both are composed anew for that.
 
 use sealpost_codec::address::Address;
 use sealpost_codec::mime;
@@ -8,7 +8,7 @@ use super::{Material, Sealed, Tls};
 use crate::error::{Error, Result};
 
 pub(super) fn seal(material: &Material<'_>, sender: Address) -> Result<Sealed<Tls>> {
-    if material.unsubscribe.is_none() {
+    if material.unsubscribe.is_none() && material.marks.is_none() {
         return Ok(material.sealed(material.message.to_vec(), sender));
     }
     let raw = mime::message(&material.content()?)
