@@ -25,6 +25,7 @@ mod permissions;
 mod policy;
 mod portal;
 mod rate;
+mod rig;
 mod refusals;
 mod schedule;
 mod sdk;

@@ -167,6 +167,9 @@ impl<'a> Transaction<'a> {
             subject: entry.subject,
             facts: entry.facts,
         };
+        if crate::planted!("bug_36") && entry.action == Action::DeliverySent {
+            return Ok(self);
+        }
         Ok(self.put_new("audit", &Key::Pending(entry.tenant, &id), &row))
     }
 }

@@ -2,22 +2,29 @@
 //!
 //! Rules that compare times take `now` as a value; what is asynchronous asks `App::clock` once and hands the answer
 //! down. A shifted clock runs at the normal speed, some way ahead of the machine's, so that six years can pass in a test; a
-//! clock on another source runs as that does.
+//! clock on another source runs as that does, and so do those who sleep by it.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// Tells milliseconds since the Unix epoch.
-type Source = Arc<dyn Fn() -> i64 + Send + Sync>;
+/// Another time than the machine's.
+pub trait Source: Send + Sync {
+    /// Milliseconds since the Unix epoch.
+    fn now_ms(&self) -> i64;
+    /// Ends when so much of this time has passed.
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+}
 
 /// The system's time: the machine's clock or another source, plus an amount which only grows.
 #[derive(Clone, Default)]
 pub struct Clock {
     /// `None` is the machine's clock.
-    source: Option<Source>,
+    source: Option<Arc<dyn Source>>,
     /// Milliseconds added to the source; shared by every copy of this clock.
     shift_ms: Arc<AtomicI64>,
 }
@@ -29,11 +36,11 @@ impl Clock {
         Self::default()
     }
 
-    /// A clock that shows what `source` tells, in milliseconds since the Unix epoch.
+    /// A clock that shows the time of `source`.
     #[must_use]
-    pub fn of(source: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+    pub fn of(source: Arc<dyn Source>) -> Self {
         Self {
-            source: Some(Arc::new(source)),
+            source: Some(source),
             ..Self::default()
         }
     }
@@ -48,10 +55,18 @@ impl Clock {
     #[must_use]
     pub fn now_ms(&self) -> i64 {
         let told = match &self.source {
-            Some(source) => source(),
+            Some(source) => source.now_ms(),
             None => machine_ms(),
         };
         told.saturating_add(self.shift_ms.load(Ordering::SeqCst))
+    }
+
+    /// Waits; a shift of the clock does not shorten it.
+    pub async fn sleep(&self, duration: Duration) {
+        match &self.source {
+            Some(source) => source.sleep(duration).await,
+            None => tokio::time::sleep(duration).await,
+        }
     }
 
     /// Moves this clock and all its copies forward by `by_ms` milliseconds; a negative amount moves nothing, since no

@@ -78,7 +78,10 @@ impl Transaction<'_> {
 pub(crate) async fn known(app: &App, tenant: &TenantId, address: &Address) -> Result<Known> {
     let hash = app.recipient_hash(tenant, address).await?;
     // The version is read first: a change after it makes the submission refuse.
-    let version = version(app, tenant, &hash).await?;
+    let version = match version(app, tenant, &hash).await {
+        Err(_) if crate::planted!("bug_20") => None,
+        version => version?,
+    };
     let now_s = app.clock.now_ms().div_euclid(1000);
     let simulated = Outcome::of(address);
     let domain = match simulated {

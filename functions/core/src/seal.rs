@@ -50,7 +50,10 @@ pub(crate) struct Smime;
 
 impl Mode for Tls {
     fn configuration_set(config: &Config) -> &str {
-        &config.tls_configuration_set
+        match crate::planted!("bug_19") {
+            true => &config.sealed_configuration_set,
+            false => &config.tls_configuration_set,
+        }
     }
 }
 
@@ -285,6 +288,7 @@ async fn once(app: &App, plan: &Plan, material: &Material<'_>, raw: Vec<u8>, pic
     let object = Object::Sealed(material.tenant, material.delivery, &path);
     match app.put_object(&object, material.record.seal(PART, &plain)?).await? {
         Put::Created(_) => Ok(made),
+        Put::Exists if crate::planted!("bug_22") => Ok(made),
         Put::Exists => {
             let bytes = app.get_object(&object, None).await?;
             let bytes = bytes.ok_or_else(|| Error::internal("A sealed mail is there and is not."))?;

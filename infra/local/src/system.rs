@@ -12,6 +12,7 @@ mod gateway;
 mod listen;
 mod queue;
 mod schedule;
+pub mod sim;
 #[cfg(test)]
 mod tests;
 
@@ -207,7 +208,7 @@ impl System {
     /// An SDK configuration that leads to this system's AWS with every right.
     #[must_use]
     pub fn sdk(&self) -> aws_config::SdkConfig {
-        function::sdk(self.aws.http_client(None))
+        function::sdk(self.aws.http_client(None), &self.shared.clock)
     }
 
     /// Where state is kept; `None` in memory.

@@ -46,7 +46,10 @@ pub(crate) enum Submission {
 impl Ses {
     pub(crate) fn new(sdk: &SdkConfig) -> Self {
         let config = aws_sdk_sesv2::config::Builder::from(sdk)
-            .retry_config(RetryConfig::disabled())
+            .retry_config(match crate::planted!("bug_01") {
+                true => RetryConfig::standard(),
+                false => RetryConfig::disabled(),
+            })
             .build();
         Self {
             client: aws_sdk_sesv2::Client::from_conf(config),
@@ -87,7 +90,13 @@ impl Ses {
             .client
             .send_email()
             .from_email_address(sealed.sender().as_str())
-            .destination(Destination::builder().to_addresses(sealed.recipient().as_str()).build())
+            .destination({
+                let one = Destination::builder().to_addresses(sealed.recipient().as_str());
+                match crate::planted!("bug_21") {
+                    true => one.to_addresses(sealed.sender().as_str()).build(),
+                    false => one.build(),
+                }
+            })
             .content(EmailContent::builder().raw(raw).build())
             .configuration_set_name(M::configuration_set(config))
             .set_email_tags(Some(tags));
@@ -127,12 +136,15 @@ fn classify<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Submi
             let status = service.raw().status().as_u16();
             let code = service.err().code().unwrap_or("Unknown").to_owned();
             match code.as_str() {
-                throttle if THROTTLES.contains(&throttle) => Submission::Later { code },
+                throttle if THROTTLES.contains(&throttle) && !crate::planted!("bug_05") => Submission::Later { code },
                 "MessageRejected" | "BadRequestException" | "ValidationException" => Submission::Refused { code },
-                _ if (400..500).contains(&status) => Submission::Later { code },
+                _ if (400..500).contains(&status) && !crate::planted!("bug_05") => Submission::Later { code },
                 _ => Submission::Ambiguous,
             }
         }
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) if crate::planted!("bug_06") => Submission::Later {
+            code: "Timeout".to_owned(),
+        },
         _ => Submission::Ambiguous,
     }
 }

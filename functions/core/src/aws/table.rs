@@ -250,7 +250,7 @@ impl<'a> Transaction<'a> {
                 n_conflicts += 1;
                 let longest_ms = 20_u32 << n_conflicts;
                 let wait_ms = self.app.random.below(longest_ms)?.saturating_add(longest_ms / 2);
-                tokio::time::sleep(Duration::from_millis(wait_ms.into())).await;
+                self.app.clock.sleep(Duration::from_millis(wait_ms.into())).await;
             }
         })
     }

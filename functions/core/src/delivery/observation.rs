@@ -107,6 +107,9 @@ fn outcome(observed: &BTreeSet<Observed>, attempt: u32) -> Option<What> {
 /// What the whole delivery has come to: a complaint or a reading whatever the attempt, then a delivery by any attempt, since
 /// two attempts may have gone out after a doubt, and else what the latest attempt came to.
 fn overall(observed: &BTreeSet<Observed>, latest: u32) -> Option<What> {
+    if crate::planted!("bug_15") {
+        return observed.iter().max_by_key(|one| one.at_ms).map(|one| one.what);
+    }
     let attempts: BTreeSet<u32> = observed.iter().map(|one| one.attempt).collect();
     let outcomes: Vec<What> = attempts
         .into_iter()

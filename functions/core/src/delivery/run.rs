@@ -77,6 +77,8 @@ pub async fn run(app: &App, actor: &Actor, ticket: &Ticket) -> Result<Next> {
         State::Scheduled => true,
         State::Ready => row.not_before_ms <= now_ms,
         State::Claimed => row.lease_until_ms <= now_ms,
+        State::Submitting if crate::planted!("bug_03") => row.lease_until_ms <= now_ms,
+        State::Submitting if crate::planted!("bug_04") => true,
         _ => false,
     };
     if !is_free || !read::is_committed(app, tenant, &email).await? {
@@ -172,7 +174,9 @@ impl Work<'_> {
         let recipient = head.recipient(row.n)?.clone();
         let policy = self.app.policy(self.tenant).await?;
         let known = recipient::known(self.app, self.tenant, &recipient).await?;
-        if let Some(suppression) = known.suppressed(self.email.purpose, &policy) {
+        if let Some(suppression) = known.suppressed(self.email.purpose, &policy)
+            && !crate::planted!("bug_17")
+        {
             return self.suppress(row, suppression).await;
         }
         let gate = match self.email.is_test {
@@ -325,16 +329,18 @@ impl Work<'_> {
         ]);
         let hash = self.app.recipient_hash(self.tenant, recipient).await?;
         let version = i64::try_from(policy.version).unwrap_or(i64::MAX);
+        let as_planned = match crate::planted!("bug_18") {
+            true => Expression::new("version <> :v").with(":v", number(-1)),
+            false => Expression::new("version = :v").with(":v", number(version)),
+        };
         let transaction = Transaction::new(self.app)
-            .check(
-                "policy",
-                &Key::Policy(self.tenant),
-                Expression::new("version = :v").with(":v", number(version)),
-            )
+            .check("policy", &Key::Policy(self.tenant), as_planned)
             .check("facts", &Key::Facts(self.tenant, &hash), known.unchanged())
             .audit(self.app, self.entry(&row, Action::DeliverySubmitting, facts))?;
         let proof = self.app.attempt_proof(self.tenant, &row.id, row.attempt).await?;
-        if !self.save(transaction, ver, &row).await? {
+        if crate::planted!("bug_02") {
+            row.ver = ver;
+        } else if !self.save(transaction, ver, &row).await? {
             // Policy, key or delivery changed under our hands: plan anew.
             return Ok(Next::Again);
         }

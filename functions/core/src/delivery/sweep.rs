@@ -36,6 +36,9 @@ pub struct Swept {
 pub async fn sweep(app: &App, actor: &Actor) -> Result<Swept> {
     let mut swept = Swept::default();
     let mut failed = None;
+    if crate::planted!("bug_10") {
+        return Ok(swept);
+    }
     for tenant in tenant::all(app).await? {
         for shard in 0..SHARDS {
             if let Err(error) = sweep_shard(app, actor, &tenant, shard, &mut swept).await {

@@ -45,6 +45,9 @@ fn is_global_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_global_v6(address: Ipv6Addr) -> bool {
+    if crate::planted!("bug_39") && address.to_ipv4_mapped().is_some() {
+        return true;
+    }
     let [first, second, ..] = address.segments();
     let is_assigned = first & 0xe000 == 0x2000;
     // 2001::/23 holds Teredo, ORCHID and benchmarking; 2001:db8::/32 and 3fff::/20 are for documentation; 2002::/16 is 6to4.

@@ -64,7 +64,11 @@ pub async fn accept(app: &App, actor: &Actor, body: &[u8], key: Option<&Idempote
             Some(may_write),
         );
     }
-    match transaction.commit().await? {
+    let outcome = match transaction.commit().await {
+        Err(_) if crate::planted!("bug_11") => return Ok(email),
+        outcome => outcome?,
+    };
+    match outcome {
         Outcome::Committed => {
             hint(app, staged.tickets(app, tenant)).await;
             Ok(email)
@@ -146,7 +150,11 @@ pub(crate) async fn stage(
         created_at_ms,
         locked_until_ms: None,
     };
-    let version = match app.put_object(&Object::Archive(tenant, &record.id), sealed).await? {
+    let put = match app.put_object(&Object::Archive(tenant, &record.id), sealed).await {
+        Err(_) if crate::planted!("bug_12") => Put::Created(None),
+        put => put?,
+    };
+    let version = match put {
         Put::Created(version) => version,
         Put::Exists => return Err(Error::new(Kind::Unavailable, "The object store is not available.")),
     };

@@ -224,7 +224,10 @@ pub async fn cancel(app: &App, actor: &Actor, id: &str) -> Result<EmailId> {
         if email.canceled_at_ms.is_some() {
             return Ok(email.id);
         }
-        let at_ms = waiting(&email)?;
+        let at_ms = match waiting(&email) {
+            Err(_) if crate::planted!("bug_16") => return Ok(email.id),
+            at_ms => at_ms?,
+        };
         let now_ms = app.clock.now_ms();
         let entry = Entry {
             tenant,

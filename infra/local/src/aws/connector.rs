@@ -95,7 +95,7 @@ impl InProcess {
                 Fate::Late(after) => {
                     let this = self.clone();
                     tokio::spawn(async move {
-                        tokio::time::sleep(after).await;
+                        this.aws.clock.sleep(after).await;
                         this.aws.dispatch(&this.caller, request).await
                     });
                     return std::future::pending().await;

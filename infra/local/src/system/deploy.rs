@@ -25,7 +25,7 @@ const STACK: &str = "sealpost";
 
 /// Makes everything, and answers the template with the names and ARNs that it got.
 pub(super) async fn deploy(aws: &Arc<Aws>, portal_url: &str) -> Result<Template> {
-    let sdk = sdk(aws.http_client(None));
+    let sdk = sdk(aws.http_client(None), &aws.clock);
     let mut settings = Settings {
         stack: STACK.to_owned(),
         parameters: BTreeMap::from([("PortalUrl".to_owned(), portal_url.to_owned())]),

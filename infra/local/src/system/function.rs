@@ -7,11 +7,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
+use aws_smithy_async::rt::sleep::{self as smithy, AsyncSleep, SharedAsyncSleep};
+use aws_smithy_async::time::{SharedTimeSource, TimeSource};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use axum::Router;
 use axum::body::Body;
@@ -76,7 +79,7 @@ impl Function {
             name => declared.environment.get(name).cloned(),
         };
         let config = Config::from_lookup(lookup).with_context(|| format!("template.yaml, {logical}"))?;
-        let sdk = sdk(aws.http_client(Some(Arc::clone(&role))));
+        let sdk = sdk(aws.http_client(Some(Arc::clone(&role))), &aws.clock);
         let app = App::new(config, &sdk, aws.clock.clone(), random.clone());
         let handler = match declared.binary.as_str() {
             "send" => Handler::Http(send::router(Arc::clone(&app))),
@@ -158,10 +161,13 @@ impl Function {
         let mut task = tokio::spawn(fault::within(request_id, work));
         // Dropping the caller must not leave an invocation behind, so the task ends with this future.
         let _end = AbortOnDrop(task.abort_handle());
-        match tokio::time::timeout(self.declared.timeout, &mut task).await {
-            Err(_) => Err(Failed::TimedOut),
-            Ok(Err(_)) => Err(Failed::Panicked),
-            Ok(Ok(answer)) => answer.map_err(Failed::Error),
+        tokio::select! {
+            biased;
+            ended = &mut task => match ended {
+                Err(_) => Err(Failed::Panicked),
+                Ok(answer) => answer.map_err(Failed::Error),
+            },
+            () = self.clock.sleep(self.declared.timeout) => Err(Failed::TimedOut),
         }
     }
 }
@@ -201,8 +207,25 @@ where
     }))
 }
 
+/// Lets the SDK sign and sleep by the system's clock.
+#[derive(Debug)]
+struct SystemTimes(Clock);
+
+impl TimeSource for SystemTimes {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.0.now_ms().unsigned_abs())
+    }
+}
+
+impl AsyncSleep for SystemTimes {
+    fn sleep(&self, duration: Duration) -> smithy::Sleep {
+        let clock = self.0.clone();
+        smithy::Sleep::new(async move { clock.sleep(duration).await })
+    }
+}
+
 /// An SDK configuration over this HTTP client, otherwise like the one that Lambda's environment gives.
-pub(super) fn sdk(client: SharedHttpClient) -> SdkConfig {
+pub(super) fn sdk(client: SharedHttpClient, clock: &Clock) -> SdkConfig {
     // The local AWS looks at no signature, but the SDK wants something to sign with.
     let credentials = Credentials::new("local", "local", None, None, "local");
     SdkConfig::builder()
@@ -213,6 +236,8 @@ pub(super) fn sdk(client: SharedHttpClient) -> SdkConfig {
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .retry_config(RetryConfig::standard())
         .timeout_config(timeouts())
+        .sleep_impl(SharedAsyncSleep::new(SystemTimes(clock.clone())))
+        .time_source(SharedTimeSource::new(SystemTimes(clock.clone())))
         .http_client(client)
         .build()
 }

@@ -243,7 +243,7 @@ async fn an_address_that_is_taken_or_open_to_others_is_named() {
 async fn a_role_allows_what_the_template_says_and_no_more() {
     let system = in_memory().await;
     let portal = system.role("portal").unwrap();
-    let sdk = super::function::sdk(system.aws.http_client(Some(portal)));
+    let sdk = super::function::sdk(system.aws.http_client(Some(portal)), system.clock());
     let s3 = aws_sdk_s3::config::Builder::from(&sdk).force_path_style(true).build();
     let s3 = aws_sdk_s3::Client::from_conf(s3);
     let put = s3

@@ -74,10 +74,14 @@ impl Statement {
             return Vec::new();
         }
         // Actions are compared without regard to case, resources are not (IAM User Guide, "Policy elements").
-        let fits = |(action, resource): &(String, String)| {
-            like(&action.to_ascii_lowercase(), &need.action.to_ascii_lowercase()) && like(resource, &need.resource)
+        let wanted = need.action.to_ascii_lowercase();
+        let actions = self.actions.iter().filter(|action| like(&action.to_ascii_lowercase(), &wanted));
+        let resources = |action: &String| {
+            let action = action.clone();
+            let fitting = self.resources.iter().filter(|resource| like(resource, &need.resource));
+            fitting.map(move |resource| (action.clone(), resource.clone())).collect::<Vec<_>>()
         };
-        self.grants().into_iter().filter(fits).collect()
+        actions.flat_map(resources).collect()
     }
 }
 
@@ -147,40 +151,29 @@ fn texts(value: Option<&Value>, what: &str) -> Result<Vec<String>, String> {
 
 /// Whether `text` fits `pattern`, in which a star stands for any characters and a question mark for one.
 pub(super) fn like(pattern: &str, text: &str) -> bool {
-    let pattern: Vec<char> = pattern.chars().collect();
-    // `reached` holds, for every position in the pattern, whether the text read so far can end there.
-    let mut reached = vec![false; pattern.len() + 1];
-    let close = |reached: &mut Vec<bool>| {
-        for (at, sign) in pattern.iter().enumerate() {
-            if *sign == '*'
-                && reached.get(at) == Some(&true)
-                && let Some(next) = reached.get_mut(at + 1)
-            {
-                *next = true;
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    let (mut at, mut read) = (0, 0);
+    // Where the last star stands, and how much of the text it has taken so far.
+    let mut star: Option<(usize, usize)> = None;
+    while let Some(byte) = text.get(read) {
+        match (pattern.get(at), star) {
+            (Some(b'*'), _) => {
+                star = Some((at, read));
+                at += 1;
             }
+            (Some(sign), _) if *sign == b'?' || sign == byte => {
+                at += 1;
+                read += 1;
+            }
+            (_, Some((place, taken))) => {
+                star = Some((place, taken + 1));
+                at = place + 1;
+                read = taken + 1;
+            }
+            (_, None) => return false,
         }
-    };
-    if let Some(start) = reached.first_mut() {
-        *start = true;
     }
-    close(&mut reached);
-    for character in text.chars() {
-        let mut next = vec![false; pattern.len() + 1];
-        for (at, sign) in pattern.iter().enumerate() {
-            if reached.get(at) != Some(&true) {
-                continue;
-            }
-            let to = if *sign == '*' { at } else { at + 1 };
-            if (*sign == '*' || *sign == '?' || *sign == character)
-                && let Some(slot) = next.get_mut(to)
-            {
-                *slot = true;
-            }
-        }
-        close(&mut next);
-        reached = next;
-    }
-    reached.last() == Some(&true)
+    pattern.iter().skip(at).all(|sign| *sign == b'*')
 }
 
 #[cfg(test)]

@@ -1,0 +1,14 @@
+//! Promise: whatever fails, wherever and in whatever order, nothing accepted is lost, nothing goes out in plain text or to
+//! somebody else, and nothing goes out twice but where policy says so after a doubt.
+//!
+//! The whole deployment runs under one scheduler (`sealpost_local::system::sim`). A run is one number, its seed; a run that
+//! breaks an invariant prints it, and the same seed runs the same way again. The invariants are in `check`.
+
+mod check;
+#[cfg(feature = "planted")]
+mod planted;
+mod run;
+mod seeds;
+mod sweep;
+mod tables;
+mod world;
