@@ -90,7 +90,9 @@ impl Address {
         if local.len() > MAX_LOCAL {
             return Err(AddressError::LocalTooLong);
         }
-        if !EmailAddress::is_valid_local_part(local) {
+        // Its letters are those of an atom, but some readers decode an encoded word even here, where RFC 2047 section 5
+        // forbids it, to another mailbox.
+        if !EmailAddress::is_valid_local_part(local) || local.contains("=?") {
             return Err(AddressError::NotOneMailbox);
         }
         let domain = ascii_domain(domain)?;
@@ -391,6 +393,7 @@ mod tests {
             ("@clinic.test", NotOneMailbox),
             ("ann@", Domain),
             ("ann@@clinic.test", NotOneMailbox),
+            ("=?utf-8?q?eve=40evil=2etest?=@clinic.test", NotOneMailbox),
             ("a@b.test,c@d.test", NotOneMailbox),
             ("a@b.test;c@d.test", NotOneMailbox),
             ("a@b.test c@d.test", NotOneMailbox),
