@@ -115,11 +115,11 @@ pub(crate) fn unsubscribe(data: &[u8]) {
 
 /// An error is short, and its pointers are pointers.
 fn assert_shape(error: &Error) {
-    assert!(error.message().len() < 400 && !error.message().contains(['\r', '\n']));
+    assert!(error.message().len() < 10_000 && !error.message().contains(['\r', '\n']));
     assert!(error.fields().len() <= 100);
     for fault in error.fields() {
         assert!(
-            fault.detail.len() < 1_000 && fault.pointer.len() < 400,
+            fault.detail.len() < 1_000 && fault.pointer.len() < 10_000,
             "{}",
             fault.detail
         );

@@ -60,17 +60,10 @@ fn entry_points() -> BTreeSet<String> {
                 continue;
             };
             // A signature may run over several lines.
-            let signature = lines[n..]
-                .iter()
-                .take_while(|line| !line.contains(" {"))
-                .chain([&lines[n]]);
-            let mut text: String = signature.copied().collect();
-            if !line.contains(" {") {
-                let end = lines[n..].iter().position(|line| line.contains(" {")).unwrap();
-                text = lines[n..=n + end].concat();
-            }
+            let end = lines[n..].iter().position(|line| line.contains(" {")).unwrap();
+            let text = lines[n..=n + end].concat();
             let parameters = text.split("->").next().unwrap();
-            if !["&[u8]", "&str", "Vec<u8>", "String"]
+            if !["&[u8]", "&str", "Vec<u8>", "String", "&Content", "&Envelope"]
                 .iter()
                 .any(|kind| parameters.contains(kind))
             {
@@ -93,7 +86,7 @@ fn every_entry_point_of_the_codec_is_called_by_a_target() {
         .map(|path| fs::read_to_string(path).unwrap())
         .collect();
     let found = entry_points();
-    assert!(found.len() >= 30, "the sources were not understood: {found:?}");
+    assert!(found.len() >= 25, "the sources were not understood: {found:?}");
     for name in [
         "Address::parse",
         "mime::message",
