@@ -265,7 +265,7 @@ pub async fn authenticate(app: &App, authorization: Option<&str>) -> Result<Acto
     }
 }
 
-fn split(token: &str) -> Option<(Mode, TenantId, ApiKeyId, &str)> {
+pub(crate) fn split(token: &str) -> Option<(Mode, TenantId, ApiKeyId, &str)> {
     let mode = [Mode::Live, Mode::Test]
         .into_iter()
         .find(|mode| token.starts_with(mode.prefix()))?;

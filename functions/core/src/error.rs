@@ -91,6 +91,9 @@ impl Fault {
     }
 }
 
+/// At most so many faults are told of one request.
+const MAX_FAULTS: usize = 100;
+
 /// A failure, with what a caller may see apart from what only we may see.
 pub struct Error {
     kind: Kind,
@@ -128,7 +131,7 @@ impl Error {
             None => "The request breaks a rule.".to_owned(),
         };
         Self {
-            faults,
+            faults: first(faults),
             ..Self::new(Kind::Invalid, message)
         }
     }
@@ -136,7 +139,7 @@ impl Error {
     /// A failure of this kind with the fields that it is about.
     pub fn with_faults(kind: Kind, message: impl Into<String>, faults: Vec<Fault>) -> Self {
         Self {
-            faults,
+            faults: first(faults),
             ..Self::new(kind, message)
         }
     }
@@ -194,6 +197,12 @@ impl Error {
     pub fn fields(&self) -> &[Fault] {
         &self.faults
     }
+}
+
+/// As many faults as help; a request can have a million, and the answer must not grow with it.
+fn first(mut faults: Vec<Fault>) -> Vec<Fault> {
+    faults.truncate(MAX_FAULTS);
+    faults
 }
 
 impl fmt::Display for Error {

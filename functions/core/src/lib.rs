@@ -13,6 +13,9 @@ pub mod email;
 pub mod engagement;
 pub mod error;
 pub mod event;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod guard;
 pub mod id;
 pub mod json;

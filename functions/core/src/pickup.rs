@@ -464,7 +464,7 @@ pub fn new_browser(app: &App) -> Result<String> {
     Ok(hex(&app.random.bytes::<16>()?))
 }
 
-fn split(token: &str) -> Option<(TenantId, PickupId, Zeroizing<[u8; 32]>)> {
+pub(crate) fn split(token: &str) -> Option<(TenantId, PickupId, Zeroizing<[u8; 32]>)> {
     let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(token).ok()?);
     let (tenant, rest) = bytes.split_first_chunk::<16>()?;
     let (id, secret) = rest.split_first_chunk::<16>()?;

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Span;
 use sealpost_codec::address::{Address, Mailbox};
-use sealpost_codec::mime::{self, Attachment, Content};
+use sealpost_codec::mime::{self, Attachment, Content, ReadError};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
@@ -138,6 +138,13 @@ enum OneOrMany {
 }
 
 impl OneOrMany {
+    fn len(&self) -> usize {
+        match self {
+            OneOrMany::One(_) => 1,
+            OneOrMany::Many(texts) => texts.len(),
+        }
+    }
+
     fn entries(&self, field: &str) -> Vec<(String, &str)> {
         match self {
             OneOrMany::One(text) => vec![(format!("/{field}"), text)],
@@ -238,6 +245,10 @@ impl SendRequest {
     pub(crate) fn check(self, now_ms: i64, mode: Mode) -> Result<Checked> {
         let mut faults = Vec::new();
         let from = mailbox("/from", &self.from, &mut faults);
+        // Counted before any of them is looked at: a body has room for a million.
+        if let Some(fault) = self.too_many_mailboxes() {
+            return Err(Error::faults(vec![fault]));
+        }
         let to = recipients("to", Some(&self.to), mode, &mut faults);
         let cc = recipients("cc", self.cc.as_ref(), mode, &mut faults);
         let bcc = recipients("bcc", self.bcc.as_ref(), mode, &mut faults);
@@ -245,24 +256,13 @@ impl SendRequest {
         if to.is_empty() && faults.is_empty() {
             faults.push(Fault::new("/to", "At least one recipient is required."));
         }
-        let n_recipients = to.len() + cc.len() + bcc.len();
-        if n_recipients > MAX_RECIPIENTS {
-            let field = if to.len() > MAX_RECIPIENTS {
-                "/to"
-            } else if cc.len() > bcc.len() {
-                "/cc"
-            } else {
-                "/bcc"
-            };
-            faults.push(Fault::new(
-                field,
-                "An email has at most 50 recipients in to, cc and bcc together.",
-            ));
-        }
         let subject = self.subject.unwrap_or_default();
         if subject.trim().is_empty() {
             faults.push(Fault::new("/subject", "This field is required."));
-        } else if subject.chars().any(char::is_control) {
+        } else if subject
+            .chars()
+            .any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'))
+        {
             faults.push(Fault::new(
                 "/subject",
                 "A subject has no line breaks and no control characters.",
@@ -322,6 +322,27 @@ impl SendRequest {
     }
 }
 
+impl SendRequest {
+    fn too_many_mailboxes(&self) -> Option<Fault> {
+        let n = |list: Option<&OneOrMany>| list.map_or(0, OneOrMany::len);
+        let (to, cc, bcc) = (self.to.len(), n(self.cc.as_ref()), n(self.bcc.as_ref()));
+        if n(self.reply_to.as_ref()) > MAX_RECIPIENTS {
+            return Some(Fault::new(
+                "/reply_to",
+                "An email has at most 50 addresses for answers.",
+            ));
+        }
+        let field = match () {
+            () if to.saturating_add(cc).saturating_add(bcc) <= MAX_RECIPIENTS => return None,
+            () if to > MAX_RECIPIENTS => "/to",
+            () if cc > bcc => "/cc",
+            () => "/bcc",
+        };
+        let detail = "An email has at most 50 recipients in to, cc and bcc together.";
+        Some(Fault::new(field, detail))
+    }
+}
+
 impl Checked {
     /// The message that is archived and that every recipient gets in one form or another.
     pub(crate) fn content(&self, message_id: String, date_s: i64) -> Content {
@@ -353,6 +374,18 @@ impl Checked {
                 Kind::TooLarge,
                 "The email is larger than 40 MB after encoding.",
                 vec![fault],
+            ));
+        }
+        // Whatever the plan is now, the portal may have to show it.
+        if let Err(error) = mime::read(&message) {
+            let field = match error {
+                ReadError::HeaderTooLarge => "/headers",
+                ReadError::TooManyParts => "/attachments",
+                _ => "/text",
+            };
+            return Err(Error::invalid(
+                field,
+                format!("The portal could not show this email: {error}."),
             ));
         }
         Ok(message)
@@ -556,3 +589,6 @@ fn security(request: Option<SecurityRequest>, faults: &mut Vec<Fault>) -> (Reque
 pub fn address(pointer: &str, text: &str) -> Result<Address> {
     Address::parse(text).map_err(|error| Error::invalid(pointer, error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,7 +83,7 @@ impl ScheduledRow {
 }
 
 /// The time that a request asks for, if that is later than now.
-pub(super) fn later(text: Option<&str>, now_ms: i64, faults: &mut Vec<Fault>) -> Option<i64> {
+pub(crate) fn later(text: Option<&str>, now_ms: i64, faults: &mut Vec<Fault>) -> Option<i64> {
     match parse(text?, now_ms) {
         Ok(at_ms) => (at_ms > now_ms).then_some(at_ms),
         Err(detail) => {
