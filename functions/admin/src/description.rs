@@ -20,69 +20,20 @@ const ANY: [(&str, &str); 4] = [
     ),
 ];
 
-/// Where an answer leads: the operation and its status, what the next request takes from it, and the operations that take it.
-/// What `body` takes is the whole body.
-const LINKS: [(&str, &str, &[(&str, &str)], &[&str]); 12] = [
-    (
-        "sendEmail",
-        "200",
-        &[("id", "$response.body#/id")],
-        &["getEmail", "changeEmail", "cancelEmail"],
-    ),
-    (
-        "sendBatch",
-        "200",
-        &[("id", "$response.body#/data/0/id")],
-        &["getEmail", "changeEmail", "cancelEmail"],
-    ),
-    (
-        "listEmails",
-        "200",
-        &[("id", "$response.body#/data/0/id")],
-        &["getEmail", "changeEmail", "cancelEmail"],
-    ),
-    (
-        "createApiKey",
-        "201",
-        &[("id", "$response.body#/id")],
-        &["revokeApiKey"],
-    ),
-    (
-        "pinRecipientKey",
-        "201",
-        &[("address", "$request.path.address"), ("id", "$response.body#/id")],
-        &["removeRecipientKey"],
-    ),
-    (
-        "addSuppression",
-        "201",
-        &[("id", "$response.body#/id")],
-        &["getSuppression", "removeSuppression"],
-    ),
-    (
-        "listSuppressions",
-        "200",
-        &[("id", "$response.body#/data/0/id")],
-        &["getSuppression", "removeSuppression"],
-    ),
-    ("createWebhook", "201", &[("id", "$response.body#/id")], WEBHOOK),
-    ("listWebhooks", "200", &[("id", "$response.body#/data/0/id")], WEBHOOK),
-    (
-        "listWebhookEvents",
-        "200",
-        &[("id", "$request.path.id"), ("event", "$response.body#/data/0/id")],
-        &["readWebhookEvent", "listWebhookEventAttempts", "replayWebhookEvent"],
-    ),
-    ("readPolicy", "200", &[("body", "$response.body")], &["replacePolicy"]),
-    (
-        "listEvents",
-        "200",
-        &[("after", "$response.body#/next")],
-        &["listEvents"],
-    ),
-];
+/// Where an answer leads.
+struct Lead {
+    /// The operation that is answered, and the status of the answer.
+    from: (&'static str, &'static str),
+    /// What the next request takes from it: a parameter, or `body` for the whole body, and where that stands.
+    takes: &'static [(&'static str, &'static str)],
+    /// The operations that take it.
+    to: &'static [&'static str],
+}
 
-/// What takes a webhook's id.
+const MADE: &[(&str, &str)] = &[("id", "$response.body#/id")];
+const LISTED: &[(&str, &str)] = &[("id", "$response.body#/data/0/id")];
+const EMAIL: &[&str] = &["getEmail", "changeEmail", "cancelEmail"];
+const SUPPRESSION: &[&str] = &["getSuppression", "removeSuppression"];
 const WEBHOOK: &[&str] = &[
     "readWebhook",
     "changeWebhook",
@@ -93,6 +44,42 @@ const WEBHOOK: &[&str] = &[
     "rotateSigningSecret",
     "removeWebhook",
 ];
+const WEBHOOK_EVENT: &[&str] = &["readWebhookEvent", "listWebhookEventAttempts", "replayWebhookEvent"];
+
+const LEADS: [Lead; 12] = [
+    lead(("sendEmail", "200"), MADE, EMAIL),
+    lead(("sendBatch", "200"), LISTED, EMAIL),
+    lead(("listEmails", "200"), LISTED, EMAIL),
+    lead(("createApiKey", "201"), MADE, &["revokeApiKey"]),
+    lead(
+        ("pinRecipientKey", "201"),
+        &[("address", "$request.path.address"), ("id", "$response.body#/id")],
+        &["removeRecipientKey"],
+    ),
+    lead(("addSuppression", "201"), MADE, SUPPRESSION),
+    lead(("listSuppressions", "200"), LISTED, SUPPRESSION),
+    lead(("createWebhook", "201"), MADE, WEBHOOK),
+    lead(("listWebhooks", "200"), LISTED, WEBHOOK),
+    lead(
+        ("listWebhookEvents", "200"),
+        &[("id", "$request.path.id"), ("event", "$response.body#/data/0/id")],
+        WEBHOOK_EVENT,
+    ),
+    lead(("readPolicy", "200"), &[("body", "$response.body")], &["replacePolicy"]),
+    lead(
+        ("listEvents", "200"),
+        &[("after", "$response.body#/next")],
+        &["listEvents"],
+    ),
+];
+
+const fn lead(
+    from: (&'static str, &'static str),
+    takes: &'static [(&'static str, &'static str)],
+    to: &'static [&'static str],
+) -> Lead {
+    Lead { from, takes, to }
+}
 
 /// Adds to the operations what they have in common. For the whole API, since links lead from one function to another.
 pub fn complete(api: &mut OpenApi) {
@@ -106,13 +93,12 @@ pub fn complete(api: &mut OpenApi) {
                 .or_insert_with(|| RefOr::T(problem(description)));
         }
         let id = operation.operation_id.clone().unwrap_or_default();
-        for (_, status, named, targets) in LINKS.iter().filter(|(from, ..)| *from == id) {
-            if let Some(RefOr::T(response)) = operation.responses.responses.get_mut(*status) {
-                for target in *targets {
-                    response
-                        .links
-                        .insert((*target).to_owned(), RefOr::T(link(target, named)));
-                }
+        for Lead { from, takes, to } in LEADS.iter().filter(|lead| lead.from.0 == id) {
+            if let Some(RefOr::T(response)) = operation.responses.responses.get_mut(from.1) {
+                let links = to
+                    .iter()
+                    .map(|target| ((*target).to_owned(), RefOr::T(link(target, takes))));
+                response.links.extend(links);
             }
         }
     }
@@ -140,11 +126,11 @@ fn problem(description: &str) -> Response {
     response
 }
 
-fn link(target: &str, named: &[(&str, &str)]) -> Link {
+fn link(target: &str, takes: &[(&str, &str)]) -> Link {
     let link = Link::builder().operation_id(target);
     let add = |link: LinkBuilder, (name, from): &(&str, &str)| match *name {
         "body" => link.request_body(Some(*from)),
         name => link.parameter(name, *from),
     };
-    named.iter().fold(link, add).build()
+    takes.iter().fold(link, add).build()
 }
