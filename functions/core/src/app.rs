@@ -34,18 +34,18 @@ impl App {
     /// Internal, naming what the environment lacks.
     pub async fn from_env() -> Result<Arc<Self>> {
         let config = Config::from_env()?;
-        Ok(Self::new(config, &aws::sdk_config().await, Clock::system()))
+        Ok(Self::new(config, &aws::sdk_config().await, Clock::system(), Random::system()))
     }
 
-    /// An application on these names, this AWS and this clock.
+    /// An application on these names, this AWS, this clock and this source of randomness.
     #[must_use]
-    pub fn new(config: Config, sdk: &SdkConfig, clock: Clock) -> Arc<Self> {
+    pub fn new(config: Config, sdk: &SdkConfig, clock: Clock, random: Random) -> Arc<Self> {
         let egress = Egress::new(config.domain_facts);
         Arc::new(Self {
             egress,
             config,
             clock,
-            random: Random::system(),
+            random,
             aws: Clients::new(sdk),
             period_keys: PeriodKeys::default(),
             rate: Rate::default(),

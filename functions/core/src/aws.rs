@@ -7,6 +7,7 @@ pub(crate) mod bucket;
 pub(crate) mod keys;
 pub mod queue;
 pub mod ses;
+pub mod site;
 pub(crate) mod table;
 
 use aws_config::retry::RetryConfig;
@@ -50,14 +51,18 @@ impl Clients {
 pub async fn sdk_config() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
         .retry_config(RetryConfig::standard())
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(Duration::from_secs(3))
-                .operation_attempt_timeout(Duration::from_secs(10))
-                .build(),
-        )
+        .timeout_config(timeouts())
         .load()
         .await
+}
+
+/// How long a connection and one attempt at a call may take: an attempt less than any function runs.
+#[must_use]
+pub fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(3))
+        .operation_attempt_timeout(Duration::from_secs(10))
+        .build()
 }
 
 /// A failed call, without what was in it: the SDK's own error may hold the HTTP body.
@@ -84,6 +89,7 @@ where
         "AccessDeniedException" | "AccessDenied" | "ValidationException" | "ConstructionFailure" => Kind::Internal,
         _ => Kind::Unavailable,
     };
-    tracing::warn!(service = what, code, "an AWS call failed");
+    let site = site::Site::current().map(|site| site.to_string()).unwrap_or_default();
+    tracing::warn!(service = what, code, site, "an AWS call failed");
     Error::new(kind, format!("{what} is not available.")).because(CallError { service: what, code })
 }

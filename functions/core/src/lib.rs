@@ -20,6 +20,7 @@ pub mod key;
 pub(crate) mod link;
 pub mod phi;
 pub mod pickup;
+pub mod planted;
 pub mod policy;
 pub mod random;
 pub mod rate;

@@ -23,6 +23,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use sealpost_core::app::App;
 use sealpost_core::clock::Clock;
+use sealpost_core::random::Random;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -94,7 +95,6 @@ impl System {
         let data = Data::open(options.data.as_deref())?;
         let clock = Clock::system();
         clock.advance_ms(data.shift_ms()?);
-        let aws = Aws::open(data.folder("aws").as_deref(), clock.clone())?;
 
         let api_listener = listen::bind("--api", options.api).await?;
         let portal_listener = listen::bind("--portal", options.portal).await?;
@@ -108,20 +108,8 @@ impl System {
         let mailbox = mailbox_listener.local_addr()?;
         let aws_endpoint = aws_listener.as_ref().map(TcpListener::local_addr).transpose()?;
 
-        let template = Arc::new(deploy::deploy(&aws, &format!("http://{portal}")).await?);
-        let functions = template
-            .functions
-            .iter()
-            .map(|declared| Function::new(declared, &aws).map(Arc::new));
-        let functions = functions.collect::<Result<Vec<_>>>()?;
-        let shared = Arc::new(Shared {
-            aws: Arc::clone(&aws),
-            clock: clock.clone(),
-            functions,
-            data,
-            moved: watch::Sender::new(clock.shift_ms()),
-            stopping: watch::Sender::new(false),
-        });
+        let (shared, template) = Shared::deploy(data, clock, &Random::system(), &format!("http://{portal}")).await?;
+        let aws = Arc::clone(&shared.aws);
 
         let mut tasks = JoinSet::new();
         for (logical, listener) in [("CallersApi", api_listener), ("PortalApi", portal_listener)] {
@@ -132,13 +120,10 @@ impl System {
             tasks.spawn(listen::serve_aws(listener, Arc::clone(&shared)));
         }
         tasks.spawn(events::run(Arc::clone(&shared)));
+        for poller in shared.pollers(&template).await? {
+            tasks.spawn(poller.run());
+        }
         for function in &shared.functions {
-            for source in &function.declared.queues {
-                let queue = template.queues.iter().find(|queue| queue.arn == source.arn);
-                let queue = queue.context("a function takes from a queue that the template does not declare")?;
-                let poller = queue::Poller::new(&shared, function, source, queue).await?;
-                tasks.spawn(poller.run());
-            }
             for schedule in &function.declared.schedules {
                 tasks.spawn(schedule::run(
                     Arc::clone(&shared),
@@ -267,6 +252,44 @@ impl System {
 }
 
 impl Shared {
+    /// Makes what the template declares and is not there yet, and the functions on it.
+    async fn deploy(
+        data: Data,
+        clock: Clock,
+        random: &Random,
+        portal_url: &str,
+    ) -> Result<(Arc<Self>, Arc<Template>)> {
+        let aws = Aws::open(data.folder("aws").as_deref(), clock.clone())?;
+        let template = Arc::new(deploy::deploy(&aws, portal_url).await?);
+        let functions = template
+            .functions
+            .iter()
+            .map(|declared| Function::new(declared, &aws, random).map(Arc::new));
+        let functions = functions.collect::<Result<Vec<_>>>()?;
+        let shared = Arc::new(Self {
+            aws,
+            functions,
+            data,
+            moved: watch::Sender::new(clock.shift_ms()),
+            stopping: watch::Sender::new(false),
+            clock,
+        });
+        Ok((shared, template))
+    }
+
+    /// What takes from every queue for its function.
+    async fn pollers(self: &Arc<Self>, template: &Template) -> Result<Vec<queue::Poller>> {
+        let mut pollers = Vec::new();
+        for function in &self.functions {
+            for source in &function.declared.queues {
+                let queue = template.queues.iter().find(|queue| queue.arn == source.arn);
+                let queue = queue.context("a function takes from a queue that the template does not declare")?;
+                pollers.push(queue::Poller::new(self, function, source, queue).await?);
+            }
+        }
+        Ok(pollers)
+    }
+
     fn function(&self, binary: &str) -> Option<&Arc<Function>> {
         self.functions
             .iter()

@@ -6,6 +6,7 @@ use aws_sdk_s3::types::{ObjectLockRetention, ObjectLockRetentionMode};
 use aws_smithy_types::DateTime;
 use jiff::Timestamp;
 
+use super::site::Site;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::key::Object;
@@ -24,48 +25,54 @@ impl App {
     ///
     /// # Errors
     /// Unavailable.
-    pub(crate) async fn put_object(&self, object: &Object<'_>, bytes: Vec<u8>) -> Result<Put> {
-        let put = self
-            .aws
-            .s3
-            .put_object()
-            .bucket(object.bucket(&self.config))
-            .key(object.path())
-            .if_none_match("*")
-            .content_type("application/octet-stream")
-            .body(ByteStream::from(bytes))
-            .send()
-            .await;
-        match put {
-            Ok(answer) => Ok(Put::Created(answer.version_id)),
-            Err(error) if error.code() == Some("PreconditionFailed") => Ok(Put::Exists),
-            Err(error) => Err(super::call_error("The object store", &error)),
-        }
+    #[track_caller]
+    pub(crate) fn put_object(&self, object: &Object<'_>, bytes: Vec<u8>) -> impl Future<Output = Result<Put>> {
+        Site::caller().scope(async move {
+            let put = self
+                .aws
+                .s3
+                .put_object()
+                .bucket(object.bucket(&self.config))
+                .key(object.path())
+                .if_none_match("*")
+                .content_type("application/octet-stream")
+                .body(ByteStream::from(bytes))
+                .send()
+                .await;
+            match put {
+                Ok(answer) => Ok(Put::Created(answer.version_id)),
+                Err(error) if error.code() == Some("PreconditionFailed") => Ok(Put::Exists),
+                Err(error) => Err(super::call_error("The object store", &error)),
+            }
+        })
     }
 
     /// Reads an object whole, or nothing when there is none.
     ///
     /// # Errors
     /// Unavailable.
-    pub(crate) async fn get_object(&self, object: &Object<'_>, version: Option<&str>) -> Result<Option<Vec<u8>>> {
-        let get = self
-            .aws
-            .s3
-            .get_object()
-            .bucket(object.bucket(&self.config))
-            .key(object.path())
-            .set_version_id(version.map(str::to_owned))
-            .send()
-            .await;
-        match get {
-            Ok(answer) => {
-                let body = answer.body.collect().await;
-                let body = body.map_err(|error| Error::unavailable("The object store", error))?;
-                Ok(Some(body.into_bytes().to_vec()))
+    #[track_caller]
+    pub(crate) fn get_object(&self, object: &Object<'_>, version: Option<&str>) -> impl Future<Output = Result<Option<Vec<u8>>>> {
+        Site::caller().scope(async move {
+            let get = self
+                .aws
+                .s3
+                .get_object()
+                .bucket(object.bucket(&self.config))
+                .key(object.path())
+                .set_version_id(version.map(str::to_owned))
+                .send()
+                .await;
+            match get {
+                Ok(answer) => {
+                    let body = answer.body.collect().await;
+                    let body = body.map_err(|error| Error::unavailable("The object store", error))?;
+                    Ok(Some(body.into_bytes().to_vec()))
+                }
+                Err(error) if error.code() == Some("NoSuchKey") => Ok(None),
+                Err(error) => Err(super::call_error("The object store", &error)),
             }
-            Err(error) if error.code() == Some("NoSuchKey") => Ok(None),
-            Err(error) => Err(super::call_error("The object store", &error)),
-        }
+        })
     }
 
     /// Locks a version against deletion until `until`, in governance mode (compliance mode is the tenant's
@@ -73,21 +80,24 @@ impl App {
     ///
     /// # Errors
     /// Unavailable.
-    pub(crate) async fn lock_object(&self, object: &Object<'_>, version: Option<&str>, until: Timestamp) -> Result<()> {
-        let retention = ObjectLockRetention::builder()
-            .mode(ObjectLockRetentionMode::Governance)
-            .retain_until_date(DateTime::from_millis(until.as_millisecond()))
-            .build();
-        self.aws
-            .s3
-            .put_object_retention()
-            .bucket(object.bucket(&self.config))
-            .key(object.path())
-            .set_version_id(version.map(str::to_owned))
-            .retention(retention)
-            .send()
-            .await
-            .map_err(|error| super::call_error("The object store", &error))?;
-        Ok(())
+    #[track_caller]
+    pub(crate) fn lock_object(&self, object: &Object<'_>, version: Option<&str>, until: Timestamp) -> impl Future<Output = Result<()>> {
+        Site::caller().scope(async move {
+            let retention = ObjectLockRetention::builder()
+                .mode(ObjectLockRetentionMode::Governance)
+                .retain_until_date(DateTime::from_millis(until.as_millisecond()))
+                .build();
+            self.aws
+                .s3
+                .put_object_retention()
+                .bucket(object.bucket(&self.config))
+                .key(object.path())
+                .set_version_id(version.map(str::to_owned))
+                .retention(retention)
+                .send()
+                .await
+                .map_err(|error| super::call_error("The object store", &error))?;
+            Ok(())
+        })
     }
 }

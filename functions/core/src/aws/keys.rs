@@ -14,6 +14,7 @@ use sealpost_codec::envelope::WrappingKey;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::site;
 use super::table::{Outcome, Transaction};
 use crate::app::App;
 use crate::error::{Error, Result};
@@ -129,20 +130,20 @@ impl App {
             .tag_value(tenant.as_str())
             .build();
         let tag = tag.map_err(|error| Error::internal("A key could not be tagged.").because(error))?;
-        let made = self
+        let make = self
             .aws
             .kms
             .create_key()
             .key_spec(KeySpec::EccNistP256)
             .key_usage(KeyUsageType::SignVerify)
             .description("Sealpost: signs a tenant's S/MIME mail")
-            .tags(tag)
-            .send()
+            .tags(tag);
+        let made = site::call(make.send())
             .await
             .map_err(|error| super::call_error("The key service", &error))?;
         let arn = made.key_metadata.and_then(|metadata| metadata.arn);
         let arn = arn.ok_or_else(|| Error::internal("The key service named no key."))?;
-        let public = self.aws.kms.get_public_key().key_id(&arn).send().await;
+        let public = site::call(self.aws.kms.get_public_key().key_id(&arn).send()).await;
         let public = public.map_err(|error| super::call_error("The key service", &error))?;
         let public = public.public_key.map(Blob::into_inner);
         Ok((
@@ -157,15 +158,15 @@ impl App {
     /// Unavailable.
     pub(crate) async fn sign(&self, key_arn: &str, message: &[u8]) -> Result<Vec<u8>> {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, message);
-        let signed = self
+        let sign = self
             .aws
             .kms
             .sign()
             .key_id(key_arn)
             .message(Blob::new(digest.as_ref()))
             .message_type(MessageType::Digest)
-            .signing_algorithm(SigningAlgorithmSpec::EcdsaSha256)
-            .send()
+            .signing_algorithm(SigningAlgorithmSpec::EcdsaSha256);
+        let signed = site::call(sign.send())
             .await
             .map_err(|error| super::call_error("The key service", &error))?;
         let signature = signed.signature.map(Blob::into_inner);
@@ -173,14 +174,14 @@ impl App {
     }
 
     async fn make(&self, tenant: &TenantId, purpose: Purpose, period: &str) -> Result<Zeroizing<[u8; 32]>> {
-        let made = self
+        let make = self
             .aws
             .kms
             .generate_data_key()
             .key_id(&self.config.kms_key_arn)
             .key_spec(DataKeySpec::Aes256)
-            .set_encryption_context(Some(context(tenant, purpose, period)))
-            .send()
+            .set_encryption_context(Some(context(tenant, purpose, period)));
+        let made = site::call(make.send())
             .await
             .map_err(|error| super::call_error("The key service", &error))?;
         let wrapped = made.ciphertext_blob.map(Blob::into_inner).unwrap_or_default();
@@ -203,14 +204,14 @@ impl App {
         period: &str,
         wrapped: Vec<u8>,
     ) -> Result<Zeroizing<[u8; 32]>> {
-        let opened = self
+        let open = self
             .aws
             .kms
             .decrypt()
             .key_id(&self.config.kms_key_arn)
             .ciphertext_blob(Blob::new(wrapped))
-            .set_encryption_context(Some(context(tenant, purpose, period)))
-            .send()
+            .set_encryption_context(Some(context(tenant, purpose, period)));
+        let opened = site::call(open.send())
             .await
             .map_err(|error| super::call_error("The key service", &error))?;
         plain_key(opened.plaintext)

@@ -4,6 +4,7 @@
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use serde::{Deserialize, Serialize};
 
+use super::site::Site;
 use crate::app::App;
 use crate::error::{Error, Kind, Result};
 use crate::id::{DeliveryId, EmailId, EventId, TenantId, WebhookId};
@@ -43,29 +44,38 @@ impl App {
     ///
     /// # Errors
     /// Unavailable, when at least one ticket was not taken.
-    pub(crate) async fn enqueue(&self, tickets: &[Ticket], delay_ms: i64) -> Result<()> {
-        let delay_s = delay_ms.max(0).div_euclid(1000);
-        let tickets = tickets.iter().map(|ticket| (ticket, delay_s));
-        self.put_on_queue(&self.config.outbound_queue_url, tickets).await
+    #[track_caller]
+    pub(crate) fn enqueue(&self, tickets: &[Ticket], delay_ms: i64) -> impl Future<Output = Result<()>> {
+        Site::caller().scope(async move {
+            let delay_s = delay_ms.max(0).div_euclid(1000);
+            let tickets = tickets.iter().map(|ticket| (ticket, delay_s));
+            self.put_on_queue(&self.config.outbound_queue_url, tickets).await
+        })
     }
 
     /// Puts hints on the webhook queue, to appear after `delay_ms`, not before (900 s at most; the sweep sees to the rest).
     ///
     /// # Errors
     /// Unavailable, when at least one hint was not taken.
-    pub(crate) async fn enqueue_hints(&self, hints: &[Hint], delay_ms: i64) -> Result<()> {
-        let delay_s = delay_ms.max(0).saturating_add(999).div_euclid(1000);
-        let hints = hints.iter().map(|hint| (hint, delay_s));
-        self.put_on_queue(&self.config.webhook_queue_url, hints).await
+    #[track_caller]
+    pub(crate) fn enqueue_hints(&self, hints: &[Hint], delay_ms: i64) -> impl Future<Output = Result<()>> {
+        Site::caller().scope(async move {
+            let delay_s = delay_ms.max(0).saturating_add(999).div_euclid(1000);
+            let hints = hints.iter().map(|hint| (hint, delay_s));
+            self.put_on_queue(&self.config.webhook_queue_url, hints).await
+        })
     }
 
     /// Puts events in SES's form on the queue of its events, each to appear after so many seconds.
     ///
     /// # Errors
     /// Unavailable, when at least one was not taken.
-    pub(crate) async fn enqueue_ses_events(&self, events: &[(serde_json::Value, i64)]) -> Result<()> {
-        let events = events.iter().map(|(event, delay_s)| (event, *delay_s));
-        self.put_on_queue(&self.config.ses_events_queue_url, events).await
+    #[track_caller]
+    pub(crate) fn enqueue_ses_events(&self, events: &[(serde_json::Value, i64)]) -> impl Future<Output = Result<()>> {
+        Site::caller().scope(async move {
+            let events = events.iter().map(|(event, delay_s)| (event, *delay_s));
+            self.put_on_queue(&self.config.ses_events_queue_url, events).await
+        })
     }
 
     /// Puts hints on the webhook queue. Whether that works changes nothing for the caller: the sweep finds what is lost.

@@ -11,6 +11,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
+use super::site;
 use crate::config::Config;
 use crate::seal::{Mode, Sealed};
 use crate::simulator;
@@ -54,7 +55,7 @@ impl Ses {
 
     /// Mails a second that the account may send; nothing when SES does not tell.
     pub(crate) async fn max_send_rate(&self) -> Option<f64> {
-        let account = self.client.get_account().send().await.ok()?;
+        let account = site::call(self.client.get_account().send()).await.ok()?;
         Some(account.send_quota?.max_send_rate)
     }
 
@@ -82,17 +83,15 @@ impl Ses {
                 code: "ConstructionFailure".to_owned(),
             };
         };
-        let sent = self
+        let send = self
             .client
             .send_email()
             .from_email_address(sealed.sender().as_str())
             .destination(Destination::builder().to_addresses(sealed.recipient().as_str()).build())
             .content(EmailContent::builder().raw(raw).build())
             .configuration_set_name(M::configuration_set(config))
-            .set_email_tags(Some(tags))
-            .send()
-            .await;
-        match sent {
+            .set_email_tags(Some(tags));
+        match site::call(send.send()).await {
             Ok(answer) => match answer.message_id {
                 Some(message_id) => Submission::Accepted { message_id },
                 None => Submission::Ambiguous,

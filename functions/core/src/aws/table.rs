@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::queue::Hint;
+use super::site::Site;
 use crate::app::App;
 use crate::error::{Error, Kind, Result};
 use crate::key::{Key, Table};
@@ -211,44 +212,47 @@ impl<'a> Transaction<'a> {
     ///
     /// # Errors
     /// Unavailable for a throttle, a conflict that lasts, a fault or a reply that never came.
-    pub(crate) async fn commit(self) -> Result<Outcome> {
-        if let Some(fault) = self.fault {
-            return Err(fault);
-        }
-        let mut n_conflicts = 0;
-        loop {
-            let call = self
-                .app
-                .aws
-                .dynamodb
-                .transact_write_items()
-                .set_transact_items(Some(self.items.clone()))
-                .send()
-                .await;
-            let error = match call {
-                Ok(_) => {
-                    self.app.hint(&self.hints).await;
-                    return Ok(Outcome::Committed);
+    #[track_caller]
+    pub(crate) fn commit(self) -> impl Future<Output = Result<Outcome>> {
+        Site::caller().scope(async move {
+            if let Some(fault) = self.fault {
+                return Err(fault);
+            }
+            let mut n_conflicts = 0;
+            loop {
+                let call = self
+                    .app
+                    .aws
+                    .dynamodb
+                    .transact_write_items()
+                    .set_transact_items(Some(self.items.clone()))
+                    .send()
+                    .await;
+                let error = match call {
+                    Ok(_) => {
+                        self.app.hint(&self.hints).await;
+                        return Ok(Outcome::Committed);
+                    }
+                    Err(error) => error,
+                };
+                let codes = cancellation(&error);
+                let is_refusal = |code: &&str| ["None", "ConditionalCheckFailed"].contains(code);
+                if codes.contains(&"ConditionalCheckFailed") && codes.iter().all(is_refusal) {
+                    let failed = codes
+                        .iter()
+                        .zip(&self.labels)
+                        .filter(|(code, _)| **code == "ConditionalCheckFailed");
+                    return Ok(Outcome::Refused(failed.map(|(_, label)| *label).collect()));
                 }
-                Err(error) => error,
-            };
-            let codes = cancellation(&error);
-            let is_refusal = |code: &&str| ["None", "ConditionalCheckFailed"].contains(code);
-            if codes.contains(&"ConditionalCheckFailed") && codes.iter().all(is_refusal) {
-                let failed = codes
-                    .iter()
-                    .zip(&self.labels)
-                    .filter(|(code, _)| **code == "ConditionalCheckFailed");
-                return Ok(Outcome::Refused(failed.map(|(_, label)| *label).collect()));
+                if !codes.contains(&"TransactionConflict") || n_conflicts == MOST_CONFLICTS {
+                    return Err(store_error(error));
+                }
+                n_conflicts += 1;
+                let longest_ms = 20_u32 << n_conflicts;
+                let wait_ms = self.app.random.below(longest_ms)?.saturating_add(longest_ms / 2);
+                tokio::time::sleep(Duration::from_millis(wait_ms.into())).await;
             }
-            if !codes.contains(&"TransactionConflict") || n_conflicts == MOST_CONFLICTS {
-                return Err(store_error(error));
-            }
-            n_conflicts += 1;
-            let longest_ms = 20_u32 << n_conflicts;
-            let wait_ms = self.app.random.below(longest_ms)?.saturating_add(longest_ms / 2);
-            tokio::time::sleep(Duration::from_millis(wait_ms.into())).await;
-        }
+        })
     }
 
     fn table(&self, table: Table) -> String {
@@ -279,135 +283,147 @@ impl App {
     ///
     /// # Errors
     /// Unavailable.
-    pub(crate) async fn update(&self, key: &Key<'_>, change: Expression, condition: Expression) -> Result<Updated> {
-        let mut call = self
-            .aws
-            .dynamodb
-            .update_item()
-            .table_name(key.table().name(&self.config))
-            .set_key(Some(key_item(key)))
-            .update_expression(change.text)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        if !condition.text.is_empty() {
-            call = call.condition_expression(condition.text);
-        }
-        for (placeholder, value) in change.values.into_iter().chain(condition.values) {
-            call = call.expression_attribute_values(placeholder, value);
-        }
-        match call.send().await {
-            Ok(_) => Ok(Updated::Done),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                    Ok(Updated::Refused(failed.item.clone().unwrap_or_default()))
-                }
-                _ => Err(store_error(error)),
-            },
-        }
+    #[track_caller]
+    pub(crate) fn update(&self, key: &Key<'_>, change: Expression, condition: Expression) -> impl Future<Output = Result<Updated>> {
+        Site::caller().scope(async move {
+            let mut call = self
+                .aws
+                .dynamodb
+                .update_item()
+                .table_name(key.table().name(&self.config))
+                .set_key(Some(key_item(key)))
+                .update_expression(change.text)
+                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+            if !condition.text.is_empty() {
+                call = call.condition_expression(condition.text);
+            }
+            for (placeholder, value) in change.values.into_iter().chain(condition.values) {
+                call = call.expression_attribute_values(placeholder, value);
+            }
+            match call.send().await {
+                Ok(_) => Ok(Updated::Done),
+                Err(error) => match error.as_service_error() {
+                    Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                        Ok(Updated::Refused(failed.item.clone().unwrap_or_default()))
+                    }
+                    _ => Err(store_error(error)),
+                },
+            }
+        })
     }
 
     /// Reads one item.
     ///
     /// # Errors
     /// Unavailable; Internal when the item does not have the expected form.
-    pub(crate) async fn get<T: DeserializeOwned>(&self, key: &Key<'_>) -> Result<Option<T>> {
-        let answer = self
-            .aws
-            .dynamodb
-            .get_item()
-            .table_name(key.table().name(&self.config))
-            .set_key(Some(key_item(key)))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(store_error)?;
-        answer.item.map(row).transpose()
+    #[track_caller]
+    pub(crate) fn get<T: DeserializeOwned>(&self, key: &Key<'_>) -> impl Future<Output = Result<Option<T>>> {
+        Site::caller().scope(async move {
+            let answer = self
+                .aws
+                .dynamodb
+                .get_item()
+                .table_name(key.table().name(&self.config))
+                .set_key(Some(key_item(key)))
+                .consistent_read(true)
+                .send()
+                .await
+                .map_err(store_error)?;
+            answer.item.map(row).transpose()
+        })
     }
 
     /// Reads many items of one table, in no order; what does not exist is left out.
     ///
     /// # Errors
     /// Unavailable, also when DynamoDB keeps leaving keys unprocessed.
-    pub(crate) async fn get_all<T: DeserializeOwned>(&self, keys: &[Key<'_>]) -> Result<Vec<T>> {
-        const KEYS_A_CALL: usize = 100;
-        const ROUNDS: u32 = 5;
-        let mut rows = Vec::with_capacity(keys.len());
-        let Some(table) = keys.first().map(|key| key.table().name(&self.config)) else {
-            return Ok(rows);
-        };
-        for some in keys.chunks(KEYS_A_CALL) {
-            let mut wanted: Vec<Item> = some.iter().map(key_item).collect();
-            for round in 0..ROUNDS {
-                let request = KeysAndAttributes::builder()
-                    .set_keys(Some(wanted))
-                    .consistent_read(true)
-                    .build();
-                let request = request.map_err(|error| Error::internal("A read could not be built.").because(error))?;
-                let answer = self
-                    .aws
-                    .dynamodb
-                    .batch_get_item()
-                    .request_items(table, request)
-                    .send()
-                    .await;
-                let answer = answer.map_err(store_error)?;
-                for item in answer.responses.unwrap_or_default().remove(table).unwrap_or_default() {
-                    rows.push(row(item)?);
-                }
-                let left = answer.unprocessed_keys.unwrap_or_default().remove(table);
-                wanted = left.map(|left| left.keys).unwrap_or_default();
-                if wanted.is_empty() {
-                    break;
-                }
-                if round + 1 == ROUNDS {
-                    return Err(Error::new(Kind::Unavailable, "The table is not available."));
+    #[track_caller]
+    pub(crate) fn get_all<T: DeserializeOwned>(&self, keys: &[Key<'_>]) -> impl Future<Output = Result<Vec<T>>> {
+        Site::caller().scope(async move {
+            const KEYS_A_CALL: usize = 100;
+            const ROUNDS: u32 = 5;
+            let mut rows = Vec::with_capacity(keys.len());
+            let Some(table) = keys.first().map(|key| key.table().name(&self.config)) else {
+                return Ok(rows);
+            };
+            for some in keys.chunks(KEYS_A_CALL) {
+                let mut wanted: Vec<Item> = some.iter().map(key_item).collect();
+                for round in 0..ROUNDS {
+                    let request = KeysAndAttributes::builder()
+                        .set_keys(Some(wanted))
+                        .consistent_read(true)
+                        .build();
+                    let request = request.map_err(|error| Error::internal("A read could not be built.").because(error))?;
+                    let answer = self
+                        .aws
+                        .dynamodb
+                        .batch_get_item()
+                        .request_items(table, request)
+                        .send()
+                        .await;
+                    let answer = answer.map_err(store_error)?;
+                    for item in answer.responses.unwrap_or_default().remove(table).unwrap_or_default() {
+                        rows.push(row(item)?);
+                    }
+                    let left = answer.unprocessed_keys.unwrap_or_default().remove(table);
+                    wanted = left.map(|left| left.keys).unwrap_or_default();
+                    if wanted.is_empty() {
+                        break;
+                    }
+                    if round + 1 == ROUNDS {
+                        return Err(Error::new(Kind::Unavailable, "The table is not available."));
+                    }
                 }
             }
-        }
-        Ok(rows)
+            Ok(rows)
+        })
     }
 
     /// Reads a partition in the order of its sort keys, as far as `range` says.
     ///
     /// # Errors
     /// Unavailable; Internal when an item does not have the expected form.
-    pub(crate) async fn query<T: DeserializeOwned>(&self, table: Table, pk: &str, range: &Range<'_>) -> Result<Vec<T>> {
-        let mut rows = Vec::new();
-        let mut start: Option<Item> = None;
-        loop {
-            let mut query = self
-                .aws
-                .dynamodb
-                .query()
-                .table_name(table.name(&self.config))
-                .consistent_read(true)
-                .scan_index_forward(!range.newest_first)
-                .expression_attribute_values(":pk", string(pk))
-                .set_exclusive_start_key(start);
-            query = match (range.prefix, range.before, range.after) {
-                (Some(prefix), ..) => query
-                    .key_condition_expression("pk = :pk AND begins_with(sk, :sk)")
-                    .expression_attribute_values(":sk", string(prefix)),
-                (None, Some(before), _) => query
-                    .key_condition_expression("pk = :pk AND sk < :sk")
-                    .expression_attribute_values(":sk", string(before)),
-                (None, None, Some(after)) => query
-                    .key_condition_expression("pk = :pk AND sk > :sk")
-                    .expression_attribute_values(":sk", string(after)),
-                (None, None, None) => query.key_condition_expression("pk = :pk"),
-            };
-            if let Some(limit) = range.limit {
-                let left = limit.saturating_sub(rows.len());
-                query = query.limit(i32::try_from(left).unwrap_or(i32::MAX));
+    #[track_caller]
+    pub(crate) fn query<T: DeserializeOwned>(&self, table: Table, pk: &str, range: &Range<'_>) -> impl Future<Output = Result<Vec<T>>> {
+        Site::caller().scope(async move {
+            let mut rows = Vec::new();
+            let mut start: Option<Item> = None;
+            loop {
+                let mut query = self
+                    .aws
+                    .dynamodb
+                    .query()
+                    .table_name(table.name(&self.config))
+                    .consistent_read(true)
+                    .scan_index_forward(!range.newest_first)
+                    .expression_attribute_values(":pk", string(pk))
+                    .set_exclusive_start_key(start);
+                query = match (range.prefix, range.before, range.after) {
+                    (Some(prefix), ..) => query
+                        .key_condition_expression("pk = :pk AND begins_with(sk, :sk)")
+                        .expression_attribute_values(":sk", string(prefix)),
+                    (None, Some(before), _) => query
+                        .key_condition_expression("pk = :pk AND sk < :sk")
+                        .expression_attribute_values(":sk", string(before)),
+                    (None, None, Some(after)) => query
+                        .key_condition_expression("pk = :pk AND sk > :sk")
+                        .expression_attribute_values(":sk", string(after)),
+                    (None, None, None) => query.key_condition_expression("pk = :pk"),
+                };
+                if let Some(limit) = range.limit {
+                    let left = limit.saturating_sub(rows.len());
+                    query = query.limit(i32::try_from(left).unwrap_or(i32::MAX));
+                }
+                let page = query.send().await.map_err(store_error)?;
+                for item in page.items.unwrap_or_default() {
+                    rows.push(row(item)?);
+                }
+                start = page.last_evaluated_key.filter(|key| !key.is_empty());
+                if start.is_none() || range.limit.is_some_and(|limit| rows.len() >= limit) {
+                    return Ok(rows);
+                }
             }
-            let page = query.send().await.map_err(store_error)?;
-            for item in page.items.unwrap_or_default() {
-                rows.push(row(item)?);
-            }
-            start = page.last_evaluated_key.filter(|key| !key.is_empty());
-            if start.is_none() || range.limit.is_some_and(|limit| rows.len() >= limit) {
-                return Ok(rows);
-            }
-        }
+        })
     }
 }
 

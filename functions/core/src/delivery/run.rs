@@ -449,8 +449,9 @@ impl Work<'_> {
     }
 
     /// Saves the delivery if it is still at version `ver`.
-    async fn save(&self, transaction: Transaction<'_>, ver: u64, row: &DeliveryRow) -> Result<bool> {
-        save(self.tenant, transaction, ver, row).await
+    #[track_caller]
+    fn save(&self, transaction: Transaction<'_>, ver: u64, row: &DeliveryRow) -> impl Future<Output = Result<bool>> {
+        save(self.tenant, transaction, ver, row)
     }
 
     fn entry<'e>(&'e self, row: &'e DeliveryRow, action: Action, facts: BTreeMap<&'static str, String>) -> Entry<'e> {
@@ -477,10 +478,17 @@ fn next(is_saved: bool) -> Next {
 }
 
 /// Saves a delivery if it is still at version `ver`.
-pub(super) async fn save(tenant: &TenantId, transaction: Transaction<'_>, ver: u64, row: &DeliveryRow) -> Result<bool> {
+#[track_caller]
+pub(super) fn save(
+    tenant: &TenantId,
+    transaction: Transaction<'_>,
+    ver: u64,
+    row: &DeliveryRow,
+) -> impl Future<Output = Result<bool>> {
     let is_same = Expression::new("ver = :ver").with(":ver", number(i64::try_from(ver).unwrap_or(i64::MAX)));
     let key = Key::Delivery(tenant, &row.email, &row.id);
-    Ok(transaction.put("delivery", &key, row, Some(is_same)).commit().await? == Outcome::Committed)
+    let commit = transaction.put("delivery", &key, row, Some(is_same)).commit();
+    async move { Ok(commit.await? == Outcome::Committed) }
 }
 
 /// How long to wait after the `attempt`-th refusal: 5 s, doubling, 10 min at most.

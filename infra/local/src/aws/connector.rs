@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
@@ -18,11 +19,12 @@ use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::BodyExt;
+use sealpost_core::aws::site::Site;
 
 use super::error::AwsError;
 use super::fault::batch::{Rest, halve};
 use super::fault::refusal::{conflict, impossible, throttled};
-use super::fault::{self, Call, Failure, Hook, Phase, Verdict};
+use super::fault::{self, Call, Failure, Hook, Pace, Phase, Verdict};
 use super::iam::Role;
 use super::wire::{Aws, Caller, Reply, Service, Target, denied, error, garbage};
 
@@ -41,6 +43,11 @@ impl Aws {
     pub fn set_faults(&self, hook: Option<Hook>) {
         *self.hook.write().unwrap_or_else(PoisonError::into_inner) = hook;
         self.n_calls.store(0, Ordering::SeqCst);
+    }
+
+    /// Puts a pace on the wire of every function's client, in the place of a hook, or takes it away.
+    pub fn set_pace(&self, pace: Option<Pace>) {
+        *self.pace.write().unwrap_or_else(PoisonError::into_inner) = pace;
     }
 
     /// How many calls functions' clients have made since the last [`Aws::set_faults`].
@@ -81,14 +88,24 @@ impl InProcess {
         let watched = self.watch(&request);
         let mut rest = None;
         if let Some(watched) = &watched {
-            match watched.before(&mut request) {
+            match watched.before(&mut request).await {
                 Fate::Goes => {}
                 Fate::Halved(left) => rest = Some(left),
                 Fate::Ends(failure) => return failure,
+                Fate::Late(after) => {
+                    let this = self.clone();
+                    tokio::spawn(async move {
+                        tokio::time::sleep(after).await;
+                        this.aws.dispatch(&this.caller, request).await
+                    });
+                    return std::future::pending().await;
+                }
             }
         }
         let reply = self.aws.dispatch(&self.caller, request).await;
-        if let Some(failure) = watched.as_ref().and_then(Watched::after) {
+        if let Some(watched) = &watched
+            && let Some(failure) = watched.after().await
+        {
             return failure;
         }
         match (reply, rest) {
@@ -102,20 +119,31 @@ impl InProcess {
     fn watch(&self, request: &Request<Bytes>) -> Option<Watched> {
         let role = self.caller.role.as_ref()?;
         let n = self.aws.n_calls.fetch_add(1, Ordering::SeqCst) + 1;
-        let hook = self.aws.hook.read().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let pace = self.aws.pace.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let hook = self.aws.hook.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let watch = pace.map(Watch::Pace).or(hook.map(Watch::Hook))?;
         let Target { service, operation } = Target::of(request).ok()?;
         let call = Call {
             service: service.as_str(),
             operation,
             role: role.name().to_owned(),
             n,
+            site: Site::current(),
+            invocation: fault::invocation(),
+            request: Arc::new(request.clone()),
         };
-        Some(Watched { hook, service, call })
+        Some(Watched { watch, service, call })
     }
 }
 
+/// Who is asked.
+enum Watch {
+    Hook(Hook),
+    Pace(Pace),
+}
+
 struct Watched {
-    hook: Hook,
+    watch: Watch,
     service: Service,
     call: Call,
 }
@@ -126,13 +154,19 @@ enum Fate {
     /// Only its first half goes on.
     Halved(Rest),
     Ends(Result<HttpResponse, ConnectorError>),
+    /// It goes on when its caller is no longer there.
+    Late(Duration),
 }
 
 impl Watched {
     /// Asks the hook before the effect.
-    fn before(&self, request: &mut Request<Bytes>) -> Fate {
+    async fn before(&self, request: &mut Request<Bytes>) -> Fate {
         let (service, operation) = (self.service, self.call.operation.as_str());
-        let answer = match self.ask(Phase::Before) {
+        let failure = match self.ask(Phase::Before).await {
+            Verdict::Late(after) => return Fate::Late(after),
+            verdict => self.obey(verdict, Phase::Before).await,
+        };
+        let answer = match failure {
             None => return Fate::Goes,
             Some(Failure::Partial) => match halve(service, operation, request) {
                 Some(rest) => match rest.alone() {
@@ -148,16 +182,25 @@ impl Watched {
         Fate::Ends(to_sdk(answer))
     }
 
-    /// Asks the hook after the effect; answers what the caller sees when the call is to fail.
-    fn after(&self) -> Option<Result<HttpResponse, ConnectorError>> {
-        Some(self.failed(self.ask(Phase::After)?))
+    /// Asks after the effect; answers what the caller sees when the call is to fail.
+    async fn after(&self) -> Option<Result<HttpResponse, ConnectorError>> {
+        let verdict = self.ask(Phase::After).await;
+        Some(self.failed(self.obey(verdict, Phase::After).await?))
     }
 
-    /// How the hook wants the call to fail.
-    fn ask(&self, phase: Phase) -> Option<Failure> {
-        match (self.hook)(&self.call, phase) {
+    async fn ask(&self, phase: Phase) -> Verdict {
+        match &self.watch {
+            Watch::Hook(hook) => hook(&self.call, phase),
+            Watch::Pace(pace) => pace(self.call.clone(), phase).await,
+        }
+    }
+
+    /// How the call is to fail, where it comes back at all.
+    async fn obey(&self, verdict: Verdict, phase: Phase) -> Option<Failure> {
+        match verdict {
             Verdict::Go => None,
             Verdict::Fail(failure) => Some(failure),
+            Verdict::Never | Verdict::Late(_) => std::future::pending().await,
             Verdict::Exit => {
                 let Call { operation, role, n, .. } = &self.call;
                 tracing::warn!(operation, role, n, ?phase, "killed at a call");

@@ -1,17 +1,39 @@
 //! Where a test can break the wire between a function and the local AWS.
 //!
 //! A hook sees every call of a function's client twice, before its effect and after it, and says whether the call goes on,
-//! fails in one of the ways in which calls to AWS fail, or takes the whole process with it. Calls of clients without a role
-//! (the system's own) pass unseen, so the n-th call is the n-th call of the product.
+//! fails in one of the ways in which calls to AWS fail, or takes the whole process with it. A pace sees the same and may
+//! besides let a call wait, so that whoever holds it decides in which order the calls of several invocations go on. Calls of
+//! clients without a role (the system's own) pass unseen, so the n-th call is the n-th call of the product.
 
 pub(super) mod batch;
 pub(super) mod refusal;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use sealpost_core::aws::site::Site;
+
+tokio::task_local! {
+    static INVOCATION: Arc<str>;
+}
+
+/// Work as part of the invocation with this id: its calls name it.
+pub fn within<F: Future>(invocation: &str, work: F) -> impl Future<Output = F::Output> + use<F> {
+    INVOCATION.scope(Arc::from(invocation), work)
+}
+
+/// The invocation that the current task belongs to.
+pub(super) fn invocation() -> Option<Arc<str>> {
+    INVOCATION.try_with(Arc::clone).ok()
+}
 
 /// One call of a function's client.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Call {
     /// `dynamodb`, `kms`, `sqs`, `sns`, `ses` or `s3`.
     pub service: &'static str,
@@ -21,6 +43,12 @@ pub struct Call {
     pub role: String,
     /// The how-manieth call of all functions' clients this is, from 1. A retry is a call of its own.
     pub n: u64,
+    /// The line of the product that makes it; nothing for a function that runs in another process.
+    pub site: Option<Site>,
+    /// The id of the invocation that makes it; nothing for a function that runs in another process.
+    pub invocation: Option<Arc<str>>,
+    /// What goes over the wire.
+    pub request: Arc<Request<Bytes>>,
 }
 
 /// When a hook is asked.
@@ -64,10 +92,17 @@ pub enum Verdict {
     Fail(Failure),
     /// The process dies at once, as by `kill -9`.
     Exit,
+    /// No answer ever comes. In [`Phase::After`] the effect stands.
+    Never,
+    /// Its effect comes so much later, and no answer ever. Only in [`Phase::Before`].
+    Late(Duration),
 }
 
 /// Decides for every call and phase.
 pub type Hook = Arc<dyn Fn(&Call, Phase) -> Verdict + Send + Sync>;
+
+/// Decides the same, when it wants to.
+pub type Pace = Arc<dyn Fn(Call, Phase) -> Pin<Box<dyn Future<Output = Verdict> + Send>> + Send + Sync>;
 
 /// Kills the process at one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

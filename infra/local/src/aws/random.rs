@@ -1,13 +1,24 @@
 //! Random ids, from the one random source of the system.
 
+use std::cell::RefCell;
+
 use http::StatusCode;
 use sealpost_core::random::Random;
 
 use super::error::AwsError;
 
+thread_local! {
+    static SOURCE: RefCell<Random> = RefCell::new(Random::system());
+}
+
+/// Takes the randomness of everything that runs in this thread from `source`.
+pub(crate) fn draw_from(source: Random) {
+    SOURCE.set(source);
+}
+
 /// `N` random bytes.
 pub(crate) fn bytes<const N: usize>() -> Result<[u8; N], AwsError> {
-    Random::system().bytes().map_err(|_| none())
+    SOURCE.with_borrow(Random::bytes).map_err(|_| none())
 }
 
 /// A random id, as a UUID of version 4 (RFC 9562, section 5.4).
@@ -30,7 +41,7 @@ pub(crate) fn uuid(bytes: [u8; 16]) -> String {
 pub(crate) fn shuffle<T>(list: &mut [T]) -> Result<(), AwsError> {
     for last in (1..list.len()).rev() {
         let bound = u32::try_from(last + 1).unwrap_or(u32::MAX);
-        let drawn = Random::system().below(bound).map_err(|_| none())?;
+        let drawn = SOURCE.with_borrow(|source| source.below(bound)).map_err(|_| none())?;
         list.swap(last, usize::try_from(drawn).unwrap_or(last));
     }
     Ok(())

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use super::dynamodb::Dynamodb;
 use super::error::AwsError;
-use super::fault::Hook;
+use super::fault::{Hook, Pace};
 use super::iam::{Need, Role};
 use super::kms::Kms;
 use super::s3::{Keys, Permissions, S3};
@@ -49,6 +49,7 @@ pub struct Aws {
     /// The system's clock.
     pub clock: Clock,
     pub(crate) hook: RwLock<Option<Hook>>,
+    pub(crate) pace: RwLock<Option<Pace>>,
     pub(crate) n_calls: AtomicU64,
 }
 
@@ -97,6 +98,7 @@ impl Aws {
             ses: Arc::new(ses),
             clock,
             hook: RwLock::new(None),
+            pace: RwLock::new(None),
             n_calls: AtomicU64::new(0),
         }))
     }

@@ -20,13 +20,16 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use lambda_runtime::{Context, LambdaEvent};
 use sealpost_core::app::App;
+use sealpost_core::aws::timeouts;
 use sealpost_core::clock::Clock;
 use sealpost_core::config::{self, Config};
+use sealpost_core::random::Random;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tower::ServiceExt;
 
+use crate::aws::fault;
 use crate::aws::iam::Role;
 use crate::aws::random;
 use crate::aws::wire::Aws;
@@ -62,7 +65,7 @@ pub(super) enum Failed {
 
 impl Function {
     /// Builds the function as the template declares it.
-    pub(super) fn new(declared: &template::Function, aws: &Arc<Aws>) -> Result<Self> {
+    pub(super) fn new(declared: &template::Function, aws: &Arc<Aws>, random: &Random) -> Result<Self> {
         let logical = &declared.logical;
         let statements: Vec<Value> = declared.statements.iter().map(template::Statement::to_json).collect();
         let role =
@@ -74,7 +77,7 @@ impl Function {
         };
         let config = Config::from_lookup(lookup).with_context(|| format!("template.yaml, {logical}"))?;
         let sdk = sdk(aws.http_client(Some(Arc::clone(&role))));
-        let app = App::new(config, &sdk, aws.clock.clone());
+        let app = App::new(config, &sdk, aws.clock.clone(), random.clone());
         let handler = match declared.binary.as_str() {
             "send" => Handler::Http(send::router(Arc::clone(&app))),
             "portal" => Handler::Http(portal::router(Arc::clone(&app))),
@@ -120,7 +123,7 @@ impl Function {
             let body = body.collect().await.context("the body of an answer broke off")?;
             anyhow::Ok(Response::from_parts(parts, body.to_bytes()))
         };
-        self.run(work).await
+        self.run(request_id, work).await
     }
 
     /// Hands over an event.
@@ -128,7 +131,7 @@ impl Function {
         let Handler::Event(handle) = &self.handler else {
             return Err(Failed::Error(anyhow::anyhow!("the function takes HTTP requests only")));
         };
-        self.run(handle(LambdaEvent::new(payload, self.context(request_id))))
+        self.run(request_id, handle(LambdaEvent::new(payload, self.context(request_id))))
             .await
     }
 
@@ -147,11 +150,12 @@ impl Function {
 
     async fn run<T: Send + 'static>(
         &self,
+        request_id: &str,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T, Failed> {
         self.n_running.fetch_add(1, Ordering::SeqCst);
         let _running = Running(&self.n_running);
-        let mut task = tokio::spawn(work);
+        let mut task = tokio::spawn(fault::within(request_id, work));
         // Dropping the caller must not leave an invocation behind, so the task ends with this future.
         let _end = AbortOnDrop(task.abort_handle());
         match tokio::time::timeout(self.declared.timeout, &mut task).await {
@@ -208,6 +212,7 @@ pub(super) fn sdk(client: SharedHttpClient) -> SdkConfig {
         .endpoint_url("http://aws.localhost")
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .retry_config(RetryConfig::standard())
+        .timeout_config(timeouts())
         .http_client(client)
         .build()
 }

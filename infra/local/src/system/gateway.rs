@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use aws_lambda_events::apigw::ApiGatewayProxyRequestContext;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -57,13 +57,24 @@ impl Gateway {
 
 impl Service for Gateway {
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-        let request_id = request_id();
+        self.answer_as(&request_id(), request, peer).await
+    }
+}
+
+impl Gateway {
+    /// Answers a request under this id.
+    pub(super) async fn answer_as<B>(&self, request_id: &str, request: Request<B>, peer: SocketAddr) -> Response<Body>
+    where
+        B: HttpBody + Send,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let accept = request.headers().get(ACCEPT).cloned();
-        let mut response = match self.0.through(request, peer, &request_id).await {
+        let mut response = match self.0.through(request, peer, request_id).await {
             Ok(response) => response.map(Body::from),
             Err(Refused(case)) => self.0.own(case, accept.as_ref()),
         };
-        if let Ok(id) = HeaderValue::from_str(&request_id) {
+        if let Ok(id) = HeaderValue::from_str(request_id) {
             response.headers_mut().insert("x-amzn-requestid", id);
         }
         response
@@ -71,12 +82,12 @@ impl Service for Gateway {
 }
 
 impl Inner {
-    async fn through(
-        &self,
-        request: Request<Incoming>,
-        peer: SocketAddr,
-        id: &str,
-    ) -> Result<Response<Bytes>, Refused> {
+    async fn through<B>(&self, request: Request<B>, peer: SocketAddr, id: &str) -> Result<Response<Bytes>, Refused>
+    where
+        B: HttpBody + Send,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let (parts, body) = request.into_parts();
         let routes: Vec<&Route> = self.routes.iter().map(|(route, _)| route).collect();
         let n =

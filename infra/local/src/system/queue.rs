@@ -101,7 +101,14 @@ impl Poller {
         while batches.join_next().await.is_some() {}
     }
 
-    async fn receive(&self) -> Result<Vec<Value>> {
+    /// The function's name, and its queue's.
+    pub(super) fn names(&self) -> (&str, &str) {
+        let queue = self.source.arn.rsplit(':').next().unwrap_or_default();
+        (&self.function.declared.binary, queue)
+    }
+
+    /// As many messages as one invocation gets.
+    pub(super) async fn receive(&self) -> Result<Vec<Value>> {
         let n = self.source.batch_size.clamp(1, RECEIVE);
         let request = json!({
             "QueueUrl": self.url,
@@ -120,13 +127,20 @@ impl Poller {
 
     /// One invocation, and the deletion of what it handled.
     async fn handle(&self, messages: Vec<Value>) -> Result<()> {
-        let id = request_id();
+        for message in self.invoke(&messages, &request_id()).await {
+            self.delete(message).await?;
+        }
+        Ok(())
+    }
+
+    /// One invocation under this id; answers what it handled.
+    pub(super) async fn invoke<'m>(&self, messages: &'m [Value], id: &str) -> Vec<&'m Value> {
         let records: Vec<Value> = messages
             .iter()
             .map(|message| record(message, &self.source.arn))
             .collect();
         let ids: Vec<&str> = messages.iter().map(|message| text(message, "MessageId")).collect();
-        let failed = match self.function.invoke(json!({"Records": records}), &id).await {
+        let failed = match self.function.invoke(json!({"Records": records}), id).await {
             Ok(answer) if self.source.reports_failures => failures(&answer, &ids),
             Ok(_) => Some(HashSet::new()),
             Err(failed) => {
@@ -144,15 +158,25 @@ impl Poller {
             }
         };
         let Some(failed) = failed else {
-            return Ok(());
+            return Vec::new();
         };
-        let handled = messages
-            .iter()
-            .filter(|message| !failed.contains(text(message, "MessageId")));
-        for message in handled {
-            let request = json!({"QueueUrl": self.url, "ReceiptHandle": text(message, "ReceiptHandle")});
-            self.call("DeleteMessage", &request).await?;
-        }
+        let is_handled = |message: &&Value| !failed.contains(text(message, "MessageId"));
+        messages.iter().filter(is_handled).collect()
+    }
+
+    /// Takes a received message off the queue.
+    pub(super) async fn delete(&self, message: &Value) -> Result<()> {
+        let request = json!({"QueueUrl": self.url, "ReceiptHandle": text(message, "ReceiptHandle")});
+        self.call("DeleteMessage", &request).await?;
+        Ok(())
+    }
+
+    /// Lets a received message be received again so much later; at once for 0.
+    pub(super) async fn release(&self, message: &Value, after_s: u32) -> Result<()> {
+        let handle = text(message, "ReceiptHandle");
+        let request = json!({"QueueUrl": self.url, "ReceiptHandle": handle, "VisibilityTimeout": after_s});
+        let caller = Caller::default();
+        sqs(&self.shared.aws, &caller, "ChangeMessageVisibility", &request).await?;
         Ok(())
     }
 
