@@ -36,17 +36,17 @@ const KINDS: [(&str, &str); 8] = [
 ];
 
 /// A folder under the build's own, gone when the test ends.
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kill-{}-{name}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }
 
     /// Another folder with the same files.
-    fn copy(&self, name: &str) -> Self {
+    pub(crate) fn copy(&self, name: &str) -> Self {
         let copy = Self::new(name);
         copy_files(&self.0, &copy.0);
         copy
@@ -75,17 +75,17 @@ fn copy_files(from: &Path, to: &Path) {
 }
 
 /// The program, started.
-struct Program {
-    child: Child,
-    api: String,
+pub(crate) struct Program {
+    pub(crate) child: Child,
+    pub(crate) api: String,
     mailbox: String,
-    api_key: String,
+    pub(crate) api_key: String,
     http: reqwest::Client,
     log: PathBuf,
 }
 
 impl Program {
-    async fn start(folder: &Folder, crash_at: Option<&str>) -> Self {
+    pub(crate) async fn start(folder: &Folder, crash_at: Option<&str>) -> Self {
         let program = target().join("sealpost");
         assert!(
             program.exists(),
@@ -130,7 +130,13 @@ impl Program {
         }
     }
 
-    async fn call(&self, method: reqwest::Method, path: &str, body: Option<&Value>, key: &str) -> Option<(u16, Value)> {
+    pub(crate) async fn call(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<&Value>,
+        key: &str,
+    ) -> Option<(u16, Value)> {
         let mut request = self
             .http
             .request(method, format!("{}{path}", self.api))
@@ -155,7 +161,7 @@ impl Program {
         (status == 200).then(|| ids.collect())
     }
 
-    async fn advance(&self, by: &str) {
+    pub(crate) async fn advance(&self, by: &str) {
         let url = format!("{}/clock", self.mailbox);
         let moved = self
             .http
@@ -168,7 +174,7 @@ impl Program {
     }
 
     /// How many mails SES was ever handed for an address.
-    async fn n_mails(&self, address: &str) -> usize {
+    pub(crate) async fn n_mails(&self, address: &str) -> usize {
         let url = format!("{}/messages?to={address}", self.mailbox);
         let list = self.http.get(url).send().await.unwrap().bytes().await.unwrap();
         let list: Value = serde_json::from_slice(&list).unwrap();
@@ -176,7 +182,7 @@ impl Program {
     }
 
     /// Waits for the program to die, and answers at which call it did: role, operation and phase.
-    async fn death(&mut self, within: Duration) -> Option<(String, String, String)> {
+    pub(crate) async fn death(&mut self, within: Duration) -> Option<(String, String, String)> {
         let ended = tokio::time::timeout(within, self.child.wait()).await.ok()?;
         ended.unwrap();
         let log = fs::read_to_string(&self.log).unwrap();
@@ -300,7 +306,7 @@ async fn run(seeded: &Folder, at: &str) -> Outcome {
     Outcome { killed, n_delivered }
 }
 
-async fn again(folder: &Folder) -> Program {
+pub(crate) async fn again(folder: &Folder) -> Program {
     let program = Program::start(folder, None).await;
     assert!(
         !program.api.is_empty(),

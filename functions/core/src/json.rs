@@ -1,7 +1,10 @@
 //! JSON requests: read strictly, and refused with a pointer.
 //!
 //! A name that stands twice in one object is refused, since two readers would see two different requests; so is a field
-//! that no request has. Errors of `serde_json` may repeat the input and are therefore never shown.
+//! that no request has, and an array where an object has to be. Errors of `serde_json` may repeat the input and are
+//! therefore never shown.
+
+mod named;
 
 use serde::de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -10,6 +13,7 @@ use serde_path_to_error::{Path, Segment};
 use std::fmt;
 
 use crate::error::{Error, Fault, Kind, Result};
+use named::Named;
 
 /// Reads a request body into `T`.
 ///
@@ -62,7 +66,7 @@ pub fn parse(body: &[u8]) -> Result<Value> {
 /// # Errors
 /// Invalid, with the pointer of the field that is unknown, missing or of another type.
 pub fn decode<T: DeserializeOwned>(value: Value) -> Result<T> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
+    serde_path_to_error::deserialize(Named(value)).map_err(|error| {
         let at = pointer(error.path());
         let text = error.inner().to_string();
         if let Some(field) = quoted(&text, "unknown field") {
@@ -237,6 +241,8 @@ mod tests {
             (r#"{"name":"a","SECRET ~/ name":{"b":1,"b":2}}"#, Kind::Malformed, "/?"),
             (r#"{"list":[]}"#, Kind::Invalid, "/name"),
             (r#"{"name":7}"#, Kind::Invalid, "/name"),
+            (r#"["SECRET"]"#, Kind::Invalid, ""),
+            (r#"{"name":"a","list":[[1]]}"#, Kind::Invalid, "/list/0"),
         ];
         for (body, kind, pointer) in cases {
             let error = read::<Outer>(body.as_bytes()).unwrap_err();

@@ -5,7 +5,7 @@ mod view;
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -18,7 +18,7 @@ use sealpost_core::id::EmailId;
 use sealpost_handler::answer::{Answer, Problem};
 use sealpost_handler::caller::Caller;
 use sealpost_handler::finish;
-use sealpost_handler::request::{Body, idempotency_key};
+use sealpost_handler::request::{Body, Segment, idempotency_key};
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi};
 
@@ -51,7 +51,6 @@ pub fn router(app: Arc<App>) -> Router {
 #[derive(OpenApi)]
 #[openapi(
     paths(send_email, send_batch, list_emails, get_email, change_email, cancel_email, plan_email),
-    components(schemas(SendRequest, Problem)),
     tags((name = "emails", description = "Send, plan and read back"))
 )]
 pub struct Api;
@@ -117,6 +116,7 @@ async fn send_batch(
 #[serde(deny_unknown_fields)]
 struct PageQuery {
     /// How many, 1 to 100; 20 by default.
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<usize>,
     /// Only older ones than this id.
     after: Option<String>,
@@ -179,7 +179,7 @@ async fn list_emails(
 async fn get_email(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment<String>,
 ) -> Answer<Json<EmailView>> {
     Ok(Json(EmailView::new(read::get(&app, &actor, &id).await?)))
 }
@@ -204,7 +204,7 @@ async fn get_email(
 async fn change_email(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment<String>,
     Body(body): Body,
 ) -> Answer<Json<Changed>> {
     Ok(Json(Changed::new(&schedule::change(&app, &actor, &id, &body).await?)))
@@ -226,7 +226,7 @@ async fn change_email(
 async fn cancel_email(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment<String>,
 ) -> Answer<Json<Changed>> {
     Ok(Json(Changed::new(&schedule::cancel(&app, &actor, &id).await?)))
 }

@@ -181,10 +181,13 @@ async fn listed(app: &App, actor: &Actor, tenant: &TenantId, page: &Page, wanted
     let first = app.tenant(tenant).await?.created_at_ms;
     let first = Timestamp::from_millisecond(first).unwrap_or(Timestamp::UNIX_EPOCH);
     let upward = page.before.is_some();
+    let now = app.clock.now();
+    // An id that nobody was given may name any time; outside these months there is nothing to look at.
+    let within = |id: &EmailId| id.made_at().min(now).max(first);
     let (start, end) = match (&page.before, &page.after) {
-        (Some(before), _) => (before.made_at(), app.clock.now()),
-        (None, Some(after)) => (after.made_at(), first),
-        (None, None) => (app.clock.now(), first),
+        (Some(before), _) => (within(before), now),
+        (None, Some(after)) => (within(after), first),
+        (None, None) => (now, first),
     };
     let mut ids = Vec::new();
     let mut batches: HashMap<_, bool> = HashMap::new();
