@@ -14,6 +14,7 @@ use sealpost_local::aws::fault::{Call, Failure, Phase, Verdict};
 use sealpost_local::demo::{self, Seed};
 use serde_json::{Value, json};
 
+use crate::engagement::{BROWSER, allow, html, of_kind, ours};
 use crate::system::{Running, base64};
 use crate::webhook::{Receiver, hook};
 
@@ -49,6 +50,7 @@ async fn every_role_allows_what_its_function_does_and_nothing_else() {
     bounces(&running).await;
     webhooks(&running).await;
     unsubscription(&running).await;
+    engagement(&running).await;
     portal(&running).await;
     a_batch_that_broke_off(&running).await;
     // The keys of a new month are made by whoever needs them first.
@@ -394,6 +396,27 @@ async fn unsubscription(running: &Running) {
         assert_eq!(http.post(&links[0]).send().await.unwrap().status(), 200);
         let path = format!("/suppressions/{address}");
         assert_eq!(running.call(Method::DELETE, &path, None, &[]).await.0, 200);
+    }
+}
+
+/// Somebody opens a counted mail and follows a counted link.
+async fn engagement(running: &Running) {
+    let counted = json!({ "opens": true, "clicks": true });
+    allow(running, "track_marketing", counted).await;
+    let address = format!("eva{}@patient.test", running.system.clock().now_ms());
+    let mut message = email(&address);
+    message["purpose"] = json!("marketing");
+    message["data_class"] = json!("none");
+    message["html"] = json!("<p><a href=\"https://clinic.example/flu\">Flu shots</a></p>");
+    running.settled(&running.send(&message).await).await;
+    // Whoever is faster than the mail is no person.
+    running.system.advance(Duration::from_secs(10)).unwrap();
+    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    let http = http.user_agent(BROWSER).build().unwrap();
+    let links = ours(running, &html(running, &address).await);
+    for (kind, status) in [("o", 200), ("c", 302)] {
+        let link = of_kind(&links, kind)[0];
+        assert_eq!(http.get(link).send().await.unwrap().status(), status, "{kind}");
     }
 }
 
