@@ -6,10 +6,10 @@
 //! Unknown, expired and destroyed links answer alike.
 
 mod expiry;
-mod reading;
 
 use std::collections::BTreeMap;
 
+use aws_lc_rs::hkdf;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{Timestamp, ToSpan};
@@ -39,7 +39,6 @@ use crate::seal::code_notice;
 use crate::tenant::TenantRow;
 
 pub(crate) use expiry::{discard, over};
-use reading::{context, reading_key, split};
 
 /// How long a code is good, minutes.
 pub const CODE_MINUTES: i64 = 10;
@@ -473,4 +472,40 @@ impl Pickup {
 /// Internal, when there is no randomness.
 pub fn new_browser(app: &App) -> Result<String> {
     Ok(hex(&app.random.bytes::<16>()?))
+}
+
+fn split(token: &str) -> Option<(TenantId, PickupId, Zeroizing<[u8; 32]>)> {
+    let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(token).ok()?);
+    let (tenant, rest) = bytes.split_first_chunk::<16>()?;
+    let (id, secret) = rest.split_first_chunk::<16>()?;
+    let secret = <[u8; 32]>::try_from(secret).ok()?;
+    Some((
+        TenantId::from_bytes(*tenant),
+        PickupId::from_bytes(*id),
+        Zeroizing::new(secret),
+    ))
+}
+
+fn reading_key(tenant: &TenantId, id: &PickupId, half: &[u8], secret: &[u8]) -> Result<WrappingKey> {
+    let failed = |error: aws_lc_rs::error::Unspecified| Error::internal("A key could not be derived.").because(error);
+    let info = format!("sealpost portal {tenant} {id}");
+    let mut key = Zeroizing::new([0_u8; 32]);
+    hkdf::Salt::new(hkdf::HKDF_SHA256, half)
+        .extract(secret)
+        .expand(&[info.as_bytes()], hkdf::HKDF_SHA256)
+        .and_then(|okm| okm.fill(key.as_mut_slice()))
+        .map_err(failed)?;
+    Ok(WrappingKey {
+        namespace: "sealpost".to_owned(),
+        name: id.to_string(),
+        key,
+    })
+}
+
+fn context(tenant: &TenantId, id: &PickupId, part: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("tenant".to_owned(), tenant.to_string()),
+        ("pickup".to_owned(), id.to_string()),
+        ("part".to_owned(), part.to_owned()),
+    ])
 }
