@@ -11,6 +11,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sealpost_local::template::REGION;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -79,6 +80,7 @@ pub(crate) struct Program {
     pub(crate) child: Child,
     pub(crate) api: String,
     mailbox: String,
+    aws: String,
     pub(crate) api_key: String,
     http: reqwest::Client,
     log: PathBuf,
@@ -124,6 +126,7 @@ impl Program {
             child,
             api: text("api"),
             mailbox: text("mailbox"),
+            aws: text("aws"),
             api_key: text("api_key"),
             http,
             log,
@@ -181,6 +184,38 @@ impl Program {
         list["data"].as_array().unwrap().len()
     }
 
+    /// Waits until the archive holds so many messages.
+    async fn until_archived(&self, n: usize, at: &str) {
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version_latest()
+            .region(aws_sdk_s3::config::Region::new(REGION))
+            .endpoint_url(&self.aws)
+            .credentials_provider(aws_sdk_s3::config::Credentials::new(
+                "local", "local", None, None, "local",
+            ))
+            .force_path_style(true)
+            .build();
+        let s3 = aws_sdk_s3::Client::from_conf(config);
+        let buckets = s3.list_buckets().send().await.unwrap();
+        let names = buckets.buckets().iter().filter_map(|bucket| bucket.name());
+        let archive = names
+            .into_iter()
+            .find(|name| name.contains("archive"))
+            .unwrap()
+            .to_owned();
+        let mut n_objects = 0;
+        for _ in 0..200 {
+            let listed = s3.list_object_versions().bucket(&archive).send().await.unwrap();
+            n_objects = listed.versions().len();
+            assert!(n_objects >= n, "{at}: a message is gone");
+            if n_objects == n {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{at}: the archive holds {n_objects} messages of {n} emails")
+    }
+
     /// Waits for the program to die, and answers at which call it did: role, operation and phase.
     pub(crate) async fn death(&mut self, within: Duration) -> Option<(String, String, String)> {
         let ended = tokio::time::timeout(within, self.child.wait()).await.ok()?;
@@ -200,6 +235,7 @@ impl Program {
                 "sealpost-encrypt",
                 "sealpost-tracking",
                 "sealpost-webhook",
+                "sealpost-retention",
             ],
         );
         let role = role.trim_start_matches("sealpost-");
@@ -211,6 +247,7 @@ impl Program {
             "SendMessage",
             "SendEmail",
             "GetObject",
+            "ListObjectsV2",
             "BatchGetItem",
             "GetItem",
             "UpdateItem",
@@ -252,6 +289,9 @@ fn requests(soon: jiff::Timestamp) -> [(&'static str, Value, &'static str); 3] {
         ("/emails", later, "three"),
     ]
 }
+
+/// How many emails these are.
+const N_EMAILS: usize = 4;
 
 /// What became of one run.
 struct Outcome {
@@ -303,6 +343,11 @@ async fn run(seeded: &Folder, at: &str) -> Outcome {
         }
     }
     assert_eq!(n_delivered, 8, "{at}: {killed:?}: a recipient is missing");
+    if killed.as_ref().is_some_and(|(role, ..)| role == "send") {
+        // What the first life stored and did not accept goes; every email that was accepted keeps its message.
+        second.advance("P2D").await;
+        second.until_archived(N_EMAILS, at).await;
+    }
     Outcome { killed, n_delivered }
 }
 

@@ -40,6 +40,8 @@ impl Kind {
         match self {
             Kind::Malformed => 400,
             Kind::Unauthenticated => 401,
+            // Resend gives `restricted_api_key` 401. Its SDKs tell errors by their name and show either status alike, and 401
+            // would mean that credentials are missing (RFC 9110 section 15.5.2), which HTTP clients act on.
             Kind::Forbidden => 403,
             Kind::NotFound => 404,
             Kind::Conflict => 409,

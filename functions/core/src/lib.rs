@@ -29,6 +29,7 @@ pub mod random;
 pub mod rate;
 pub mod recipient;
 pub(crate) mod record;
+pub mod retention;
 pub(crate) mod seal;
 pub mod simulator;
 pub mod suppression;

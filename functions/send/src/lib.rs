@@ -10,6 +10,7 @@ use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use sealpost_core::app::App;
+use sealpost_core::email::notice::{self, NoticeRequest};
 use sealpost_core::email::request::SendRequest;
 use sealpost_core::email::schedule::{self, ChangeRequest};
 use sealpost_core::email::{accept, batch, plan, read};
@@ -25,13 +26,14 @@ use utoipa::{IntoParams, OpenApi};
 use view::{Changed, EmailList, EmailView, Ids, Plans, Reference};
 
 /// Every route of this function, as `template.yaml` has them.
-pub const ROUTES: [(&str, &str); 7] = [
+pub const ROUTES: [(&str, &str); 8] = [
     ("POST", "/emails"),
     ("POST", "/emails/batch"),
     ("GET", "/emails"),
     ("GET", "/emails/{id}"),
     ("PATCH", "/emails/{id}"),
     ("POST", "/emails/{id}/cancel"),
+    ("POST", "/emails/{id}/notices"),
     ("POST", "/encryption/plan"),
 ];
 
@@ -42,6 +44,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/emails/batch", post(send_batch))
         .route("/emails/{id}", get(get_email).patch(change_email))
         .route("/emails/{id}/cancel", post(cancel_email))
+        .route("/emails/{id}/notices", post(renew_notice))
         .route("/encryption/plan", post(plan_email))
         .with_state(app);
     finish(routes)
@@ -50,7 +53,7 @@ pub fn router(app: Arc<App>) -> Router {
 /// The OpenAPI description of these routes.
 #[derive(OpenApi)]
 #[openapi(
-    paths(send_email, send_batch, list_emails, get_email, change_email, cancel_email, plan_email),
+    paths(send_email, send_batch, list_emails, get_email, change_email, cancel_email, renew_notice, plan_email),
     tags((name = "emails", description = "Send, plan and read back"))
 )]
 pub struct Api;
@@ -229,6 +232,33 @@ async fn cancel_email(
     Segment(id): Segment<String>,
 ) -> Answer<Json<Changed>> {
     Ok(Json(Changed::new(&schedule::cancel(&app, &actor, &id).await?)))
+}
+
+/// Answer a portal notice that was lost with a new one, under a new link, to the same address. The old link ends.
+#[utoipa::path(
+    post, path = "/emails/{id}/notices", tag = "emails", operation_id = "renewNotice", security(("api_key" = [])),
+    params(("id" = String, Path, description = "The email's id")),
+    request_body = NoticeRequest,
+    responses(
+        (status = 200, description = "A new notice is on its way", body = Changed),
+        (status = 400, description = "Not readable", body = Problem),
+        (status = 401, description = "No API key", body = Problem),
+        (status = 403, description = "The key is not valid, or lacks the scope `emails:send`", body = Problem),
+        (status = 404, description = "Unknown, or another tenant's", body = Problem),
+        (status = 409, description = "It did not go to the portal, or is not sent; nothing was changed", body = Problem),
+        (status = 413, description = "Too large", body = Problem),
+        (status = 422, description = "A field breaks a rule, or the email was not for this address", body = Problem),
+        (status = 429, description = "It was made anew three times within a day", body = Problem),
+        (status = 503, description = "Try again later", body = Problem),
+    )
+)]
+async fn renew_notice(
+    State(app): State<Arc<App>>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+    Body(body): Body,
+) -> Answer<Json<Changed>> {
+    Ok(Json(Changed::new(&notice::renew(&app, &actor, &id, &body).await?)))
 }
 
 /// Show how an email would go to each recipient, without sending it.
