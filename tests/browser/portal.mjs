@@ -1,7 +1,7 @@
 // The patient's pages in a browser, from the notice to the sign-out.
 //
 // Sends mails to recipients who get the portal, reads notices and codes from the local mailbox, behaves as a link
-// scanner, as a phone and as a guesser, and holds every page against WCAG 2.2 AA with axe. Mails carry hostile HTML: no
+// scanner, as a phone and as a guesser, unsubscribes without scripts, and holds every page against WCAG 2.2 AA with axe. Mails carry hostile HTML: no
 // script of theirs may run and no request may leave the portal. Prints `N passed, N failed`.
 //
 //   node portal.mjs '{"api":"http://127.0.0.1:1","portal":"…","mailbox":"…","api_key":"…"}'
@@ -34,12 +34,13 @@ function check(name, isTrue, detail = "") {
 const sha256 = (octets) => createHash("sha256").update(octets).digest("hex");
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-async function send(to, subject, html, attachments = []) {
+async function send(to, subject, html, attachments = [], more = {}) {
   const response = await fetch(`${api}/emails`, {
     method: "POST",
     headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json" },
     body: JSON.stringify({
       from: "Clinic <care@clinic.test>", to: [to], subject, html, attachments, security: { method: "portal" },
+      ...more,
     }),
   });
   if (!response.ok) throw new Error(`POST /emails answered ${response.status}: ${await response.text()}`);
@@ -385,6 +386,28 @@ try {
   const never = await fetch(unknown);
   check("an expired link answers like an unknown one",
     expired.status === 404 && sha256(await expired.text()) === sha256(await never.text()));
+
+  // The way out of marketing, in a browser that runs no scripts at all.
+  const reader = `nora-${randomBytes(4).toString("hex")}@patient.test`;
+  const news = { purpose: "marketing", data_class: "none", security: { method: "auto" } };
+  await send(reader, "News", "<p>News</p>", [], news);
+  const wayOut = (await newMail(reader, new Set())).text.match(/https?:\/\/\S+\/u\/[A-Za-z0-9_-]+/)?.[0];
+  const isSuppressed = async () => (await fetch(`${api}/suppressions/${reader}`, {
+    headers: { authorization: `Bearer ${apiKey}` },
+  })).ok;
+  const still = await watched(browser, { ...DESK, javaScriptEnabled: false });
+  const outPage = await still.newPage();
+  await outPage.goto(wayOut);
+  check("looking at the way out changes nothing", !(await isSuppressed()));
+  await outPage.getByRole("button", { name: "Unsubscribe me" }).click();
+  check("the way out works without scripts", (await outPage.locator("h1").textContent()).includes("You are unsubscribed"));
+  check("it takes effect at once", await isSuppressed());
+  const lively = await watched(browser, DESK);
+  const lookPage = await lively.newPage();
+  await lookPage.goto(wayOut);
+  await audit(lookPage, "unsubscribe");
+  await lookPage.getByRole("button", { name: "Unsubscribe me" }).click();
+  await audit(lookPage, "unsubscribed");
 
   // The pages without a message.
   const desk2 = await watched(browser, DESK);

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::system::Running;
 
-const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0";
+pub(crate) const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0";
 const FIRST: &str = "https://clinic.example/flu?day=1&room=2#top";
 
 fn email(to: &str) -> Value {
@@ -39,7 +39,7 @@ fn location(answer: &reqwest::Response) -> Option<String> {
     Some(location.to_str().unwrap().to_owned())
 }
 
-async fn allow(running: &Running, stream: &str, tracking: Value) {
+pub(crate) async fn allow(running: &Running, stream: &str, tracking: Value) {
     let (_, mut policy) = running.get("/policies").await;
     policy.as_object_mut().unwrap().remove("object");
     policy[stream] = tracking;
@@ -49,20 +49,20 @@ async fn allow(running: &Running, stream: &str, tracking: Value) {
 }
 
 /// The HTML of the newest mail for an address.
-async fn html(running: &Running, address: &str) -> String {
+pub(crate) async fn html(running: &Running, address: &str) -> String {
     let mail = running.mails(address).await.pop().unwrap();
     let parsed = mail_parser::MessageParser::default().parse(&mail).unwrap();
     parsed.body_html(0).unwrap().into_owned()
 }
 
 /// Every address in a mail's HTML that is ours.
-fn ours(running: &Running, html: &str) -> Vec<String> {
+pub(crate) fn ours(running: &Running, html: &str) -> Vec<String> {
     let base = format!("http://{}", running.system.portal);
     let words = html.split('"').filter(|word| word.starts_with(&base));
     words.map(str::to_owned).collect()
 }
 
-fn of_kind<'l>(links: &'l [String], kind: &str) -> Vec<&'l String> {
+pub(crate) fn of_kind<'l>(links: &'l [String], kind: &str) -> Vec<&'l String> {
     links
         .iter()
         .filter(|link| link.contains(&format!("/{kind}/")))

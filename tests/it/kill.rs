@@ -11,6 +11,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sealpost_local::template::REGION;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -36,17 +37,17 @@ const KINDS: [(&str, &str); 8] = [
 ];
 
 /// A folder under the build's own, gone when the test ends.
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kill-{}-{name}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }
 
     /// Another folder with the same files.
-    fn copy(&self, name: &str) -> Self {
+    pub(crate) fn copy(&self, name: &str) -> Self {
         let copy = Self::new(name);
         copy_files(&self.0, &copy.0);
         copy
@@ -75,17 +76,18 @@ fn copy_files(from: &Path, to: &Path) {
 }
 
 /// The program, started.
-struct Program {
-    child: Child,
-    api: String,
+pub(crate) struct Program {
+    pub(crate) child: Child,
+    pub(crate) api: String,
     mailbox: String,
-    api_key: String,
+    aws: String,
+    pub(crate) api_key: String,
     http: reqwest::Client,
     log: PathBuf,
 }
 
 impl Program {
-    async fn start(folder: &Folder, crash_at: Option<&str>) -> Self {
+    pub(crate) async fn start(folder: &Folder, crash_at: Option<&str>) -> Self {
         let program = target().join("sealpost");
         assert!(
             program.exists(),
@@ -124,13 +126,20 @@ impl Program {
             child,
             api: text("api"),
             mailbox: text("mailbox"),
+            aws: text("aws"),
             api_key: text("api_key"),
             http,
             log,
         }
     }
 
-    async fn call(&self, method: reqwest::Method, path: &str, body: Option<&Value>, key: &str) -> Option<(u16, Value)> {
+    pub(crate) async fn call(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<&Value>,
+        key: &str,
+    ) -> Option<(u16, Value)> {
         let mut request = self
             .http
             .request(method, format!("{}{path}", self.api))
@@ -155,7 +164,7 @@ impl Program {
         (status == 200).then(|| ids.collect())
     }
 
-    async fn advance(&self, by: &str) {
+    pub(crate) async fn advance(&self, by: &str) {
         let url = format!("{}/clock", self.mailbox);
         let moved = self
             .http
@@ -168,15 +177,47 @@ impl Program {
     }
 
     /// How many mails SES was ever handed for an address.
-    async fn n_mails(&self, address: &str) -> usize {
+    pub(crate) async fn n_mails(&self, address: &str) -> usize {
         let url = format!("{}/messages?to={address}", self.mailbox);
         let list = self.http.get(url).send().await.unwrap().bytes().await.unwrap();
         let list: Value = serde_json::from_slice(&list).unwrap();
         list["data"].as_array().unwrap().len()
     }
 
+    /// Waits until the archive holds so many messages.
+    async fn until_archived(&self, n: usize, at: &str) {
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version_latest()
+            .region(aws_sdk_s3::config::Region::new(REGION))
+            .endpoint_url(&self.aws)
+            .credentials_provider(aws_sdk_s3::config::Credentials::new(
+                "local", "local", None, None, "local",
+            ))
+            .force_path_style(true)
+            .build();
+        let s3 = aws_sdk_s3::Client::from_conf(config);
+        let buckets = s3.list_buckets().send().await.unwrap();
+        let names = buckets.buckets().iter().filter_map(|bucket| bucket.name());
+        let archive = names
+            .into_iter()
+            .find(|name| name.contains("archive"))
+            .unwrap()
+            .to_owned();
+        let mut n_objects = 0;
+        for _ in 0..200 {
+            let listed = s3.list_object_versions().bucket(&archive).send().await.unwrap();
+            n_objects = listed.versions().len();
+            assert!(n_objects >= n, "{at}: a message is gone");
+            if n_objects == n {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{at}: the archive holds {n_objects} messages of {n} emails")
+    }
+
     /// Waits for the program to die, and answers at which call it did: role, operation and phase.
-    async fn death(&mut self, within: Duration) -> Option<(String, String, String)> {
+    pub(crate) async fn death(&mut self, within: Duration) -> Option<(String, String, String)> {
         let ended = tokio::time::timeout(within, self.child.wait()).await.ok()?;
         ended.unwrap();
         let log = fs::read_to_string(&self.log).unwrap();
@@ -194,6 +235,7 @@ impl Program {
                 "sealpost-encrypt",
                 "sealpost-tracking",
                 "sealpost-webhook",
+                "sealpost-retention",
             ],
         );
         let role = role.trim_start_matches("sealpost-");
@@ -205,6 +247,7 @@ impl Program {
             "SendMessage",
             "SendEmail",
             "GetObject",
+            "ListObjectsV2",
             "BatchGetItem",
             "GetItem",
             "UpdateItem",
@@ -246,6 +289,9 @@ fn requests(soon: jiff::Timestamp) -> [(&'static str, Value, &'static str); 3] {
         ("/emails", later, "three"),
     ]
 }
+
+/// How many emails these are.
+const N_EMAILS: usize = 4;
 
 /// What became of one run.
 struct Outcome {
@@ -297,10 +343,15 @@ async fn run(seeded: &Folder, at: &str) -> Outcome {
         }
     }
     assert_eq!(n_delivered, 8, "{at}: {killed:?}: a recipient is missing");
+    if killed.as_ref().is_some_and(|(role, ..)| role == "send") {
+        // What the first life stored and did not accept goes; every email that was accepted keeps its message.
+        second.advance("P2D").await;
+        second.until_archived(N_EMAILS, at).await;
+    }
     Outcome { killed, n_delivered }
 }
 
-async fn again(folder: &Folder) -> Program {
+pub(crate) async fn again(folder: &Folder) -> Program {
     let program = Program::start(folder, None).await;
     assert!(
         !program.api.is_empty(),

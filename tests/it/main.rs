@@ -10,24 +10,31 @@
 )]
 
 mod admin;
+mod assignment;
+mod authority;
 mod calls;
 mod contract;
 mod encrypt;
 mod engagement;
 mod guard;
+mod idempotency;
 mod interop;
 mod interop_envelope;
 mod kill;
 mod lambda;
+mod notice;
 mod openapi;
 mod outage;
+mod partial_batch;
 mod permissions;
 mod policy;
 mod portal;
 mod rate;
 mod rig;
 mod refusals;
+mod retention;
 mod schedule;
+mod schema;
 mod sdk;
 mod send;
 mod suppression;

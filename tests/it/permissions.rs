@@ -4,6 +4,7 @@
 //! grant of every role was needed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -13,6 +14,7 @@ use sealpost_local::aws::fault::{Call, Failure, Phase, Verdict};
 use sealpost_local::demo::{self, Seed};
 use serde_json::{Value, json};
 
+use crate::engagement::{BROWSER, allow, html, of_kind, ours};
 use crate::system::{Running, base64};
 use crate::webhook::{Receiver, hook};
 
@@ -26,7 +28,7 @@ const ELSEWHERE: [(&str, &str); 5] = [
     ("encrypt", "ses:SendEmail"),
     ("portal", "ses:SendEmail"),
 ];
-const FUNCTIONS: [&str; 6] = ["send", "encrypt", "tracking", "webhook", "portal", "admin"];
+const FUNCTIONS: [&str; 7] = ["send", "encrypt", "tracking", "webhook", "retention", "portal", "admin"];
 
 fn email(to: &str) -> Value {
     json!({ "from": "care@clinic.test", "to": to, "subject": "Your results", "text": "They are fine." })
@@ -48,7 +50,9 @@ async fn every_role_allows_what_its_function_does_and_nothing_else() {
     bounces(&running).await;
     webhooks(&running).await;
     unsubscription(&running).await;
+    engagement(&running).await;
     portal(&running).await;
+    a_batch_that_broke_off(&running).await;
     // The keys of a new month are made by whoever needs them first.
     running.system.advance(Duration::from_secs(40 * 86_400)).unwrap();
     bounces(&running).await;
@@ -246,6 +250,23 @@ async fn schedules(running: &Running) {
     panic!("it was not sent at its time")
 }
 
+/// A batch is not committed, and its emails go when the sweep of objects comes by, as what was sealed for others does.
+async fn a_batch_that_broke_off(running: &Running) {
+    let n_seen = AtomicUsize::new(0);
+    let fail = move |call: &Call, phase: Phase| {
+        let is_one = call.role.ends_with("send") && call.operation == "TransactWriteItems" && phase == Phase::Before;
+        if is_one && n_seen.fetch_add(1, Ordering::SeqCst) > 0 {
+            return Verdict::Fail(Failure::ServerError);
+        }
+        Verdict::Go
+    };
+    running.system.aws.set_faults(Some(Arc::new(fail)));
+    let body = json!([email("pat@patient.test"), email("pet@patient.test")]);
+    let (status, answer) = running.post("/emails/batch", &body).await;
+    running.system.aws.set_faults(None);
+    assert_eq!(status, 503, "{answer}");
+}
+
 /// The queue takes no ticket, so that the sweep has to.
 async fn a_lost_ticket(running: &Running) {
     let lose = |call: &Call, phase: Phase| match (call.operation.as_str(), phase) {
@@ -378,40 +399,45 @@ async fn unsubscription(running: &Running) {
     }
 }
 
+/// Somebody opens a counted mail and follows a counted link.
+async fn engagement(running: &Running) {
+    let counted = json!({ "opens": true, "clicks": true });
+    allow(running, "track_marketing", counted).await;
+    let address = format!("eva{}@patient.test", running.system.clock().now_ms());
+    let mut message = email(&address);
+    message["purpose"] = json!("marketing");
+    message["data_class"] = json!("none");
+    message["html"] = json!("<p><a href=\"https://clinic.example/flu\">Flu shots</a></p>");
+    running.settled(&running.send(&message).await).await;
+    // Whoever is faster than the mail is no person.
+    running.system.advance(Duration::from_secs(10)).unwrap();
+    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    let http = http.user_agent(BROWSER).build().unwrap();
+    let links = ours(running, &html(running, &address).await);
+    for (kind, status) in [("o", 200), ("c", 302)] {
+        let link = of_kind(&links, kind)[0];
+        assert_eq!(http.get(link).send().await.unwrap().status(), status, "{kind}");
+    }
+}
+
 /// Every route of `portal`, as a patient goes through them.
 async fn portal(running: &Running) {
     let address = format!("pia{}@no-tls.test", running.system.clock().now_ms());
     let mut message = email(&address);
     message["attachments"] = json!([{ "filename": "plan.txt", "content": base64(b"Rest.") }]);
     running.settled(&running.send(&message).await).await;
-    let notice = text(&running.mails(&address).await[0]);
-    let link = notice
-        .split_whitespace()
-        .find(|word| word.contains("/m/"))
-        .unwrap_or_else(|| panic!("{notice}"));
-    let link = &link[link.find("http").unwrap()..];
+    let link = link(&running.mails(&address).await[0]);
     let origin = format!("http://{}", running.system.portal);
-    let mut patient = Patient {
-        http: reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .unwrap(),
-        cookies: Vec::new(),
-    };
+    let mut patient = Patient::new();
     patient.go(Method::GET, &format!("{origin}/"), "", 200).await;
     patient
         .go(Method::GET, &format!("{origin}/assets/portal.css"), "", 200)
         .await;
-    patient.go(Method::GET, link, "", 200).await;
+    patient.go(Method::GET, &link, "", 200).await;
     patient.go(Method::POST, &format!("{link}/code"), "", 303).await;
     let mails = running.mails(&address).await;
     assert_eq!(mails.len(), 2, "a notice and a code");
-    let mail = text(&mails[1]);
-    let code = mail.split(|c: char| !c.is_ascii_digit() && c != ' ').map(str::trim);
-    let code = code
-        .map(|part| part.replace(' ', ""))
-        .find(|part| part.len() == 8)
-        .unwrap_or_else(|| panic!("{mail}"));
+    let code = code(&mails[1]);
     let wrong = if code == "00000000" { "00000001" } else { "00000000" };
     patient
         .go(Method::POST, &format!("{link}/open"), &format!("code={wrong}"), 422)
@@ -433,6 +459,26 @@ async fn portal(running: &Running) {
     patient.go(Method::POST, &format!("{link}/leave"), "", 303).await;
 }
 
+/// The link in a notice.
+pub(crate) fn link(notice: &[u8]) -> String {
+    let notice = text(notice);
+    let link = notice
+        .split_whitespace()
+        .find(|word| word.contains("/m/"))
+        .unwrap_or_else(|| panic!("{notice}"));
+    link[link.find("http").unwrap()..].to_owned()
+}
+
+/// The one-time code in a mail.
+pub(crate) fn code(mail: &[u8]) -> String {
+    let mail = text(mail);
+    let parts = mail.split(|c: char| !c.is_ascii_digit() && c != ' ').map(str::trim);
+    parts
+        .map(|part| part.replace(' ', ""))
+        .find(|part| part.len() == 8)
+        .unwrap_or_else(|| panic!("{mail}"))
+}
+
 /// The first text part of a mail.
 fn text(mail: &[u8]) -> String {
     let parsed = mail_parser::MessageParser::default().parse(mail).unwrap();
@@ -440,13 +486,21 @@ fn text(mail: &[u8]) -> String {
 }
 
 /// A browser.
-struct Patient {
+pub(crate) struct Patient {
     http: reqwest::Client,
     cookies: Vec<(String, String)>,
 }
 
 impl Patient {
-    async fn go(&mut self, method: Method, url: &str, form: &str, expected: u16) -> String {
+    pub(crate) fn new() -> Self {
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        Self {
+            http: http.build().unwrap(),
+            cookies: Vec::new(),
+        }
+    }
+
+    pub(crate) async fn go(&mut self, method: Method, url: &str, form: &str, expected: u16) -> String {
         let cookies: Vec<String> = self
             .cookies
             .iter()

@@ -41,6 +41,33 @@ async fn every_sample_is_answered_by_a_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_asks_by_head_gets_the_status_and_changes_nothing() {
+    let running = Running::start().await;
+    let to = "hedy@patient.test";
+    let mut email = json!({ "from": "care@clinic.test", "to": to, "subject": "Results", "text": "Fine." });
+    email["security"] = json!({ "method": "portal" });
+    running.settled(&running.send(&email).await).await;
+    let link = crate::permissions::link(&running.mails(to).await[0]);
+    let portal = format!("http://{}", running.system.portal);
+    let http = reqwest::Client::new();
+    for (url, status) in [
+        (portal.clone(), 200),
+        (link.clone(), 200),
+        (format!("{link}A"), 404),
+        (format!("{portal}/u/unknown"), 404),
+        (format!("{portal}/o/unknown"), 404),
+        (format!("{portal}/c/unknown"), 404),
+        (format!("{portal}/assets/portal.css"), 200),
+    ] {
+        let answer = http.head(&url).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{url}");
+        assert!(answer.headers().contains_key("content-security-policy"), "{url}");
+        assert!(answer.bytes().await.unwrap().is_empty(), "{url}");
+    }
+    assert_eq!(running.mails(to).await.len(), 1, "no code is sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_patient_reads_a_message_in_a_browser() {
     let running = Running::start().await;
     let system = &running.system;

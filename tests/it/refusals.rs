@@ -306,6 +306,28 @@ async fn keys_without_the_scope_and_foreign_ids_are_refused_alike() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_id_that_names_any_time_costs_no_more_than_another() {
+    let running = Running::start().await;
+    let id = running.send(&email()).await;
+    running.settled(&id).await;
+    let (first, last) = ("0".repeat(26), format!("7{}", "z".repeat(25)));
+    for (bound, edge, n_listed) in [
+        ("after", &first, 0),
+        ("after", &last, 1),
+        ("before", &first, 1),
+        ("before", &last, 0),
+    ] {
+        let path = format!("/emails?{bound}=em_{edge}");
+        running.system.aws.set_faults(None);
+        let (status, listed) = running.get(&path).await;
+        let n_calls = running.system.aws.n_calls();
+        assert_eq!(status, 200, "{path}: {listed}");
+        assert_eq!(listed["data"].as_array().unwrap().len(), n_listed, "{path}: {listed}");
+        assert!(n_calls < 40, "{path} made {n_calls} calls");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn certificates_that_must_not_be_used_are_refused_with_the_reason() {
     let running = Running::start().await;
     let path = "/recipients/ana@patient.test/keys";

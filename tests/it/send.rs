@@ -6,7 +6,7 @@ use crate::lambda::{CANARY, Function, assert_every_event_is_used, events, fill};
 use crate::system::Running;
 
 /// Each sample, with the status and the name of the error that it gets.
-const EXPECTED: [(&str, u64, &str); 18] = [
+const EXPECTED: [(&str, u64, &str); 19] = [
     ("send", 200, ""),
     ("batch", 200, ""),
     ("plan", 200, ""),
@@ -17,6 +17,7 @@ const EXPECTED: [(&str, u64, &str); 18] = [
     ("change-bad-time", 422, "validation_error"),
     ("cancel", 200, ""),
     ("cancel-too-late", 409, "conflict"),
+    ("renew-no-notice", 409, "conflict"),
     ("malformed", 400, "validation_error"),
     ("missing-key", 401, "missing_api_key"),
     ("unknown-key", 403, "invalid_api_key"),

@@ -13,7 +13,7 @@ pub(crate) const NODE_MODULES: &str = "SEALPOST_TEST_NODE_MODULES";
 /// The browser that the portal's pages are read in.
 pub(crate) const CHROMIUM: &str = "SEALPOST_TEST_CHROMIUM";
 
-/// How long a suite in another language may take.
+/// How long a suite in another language may take, for each thousand checks that it is asked for.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The path of a tool, by the variable in which `tests/run` hands it over.
@@ -29,6 +29,16 @@ pub(crate) fn tool(variable: &str) -> String {
     }
 }
 
+/// A number that the command of a long run hands over, or what `tests/run` takes.
+pub(crate) fn number(variable: &str, usual: usize) -> usize {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test has no other way to learn what is asked of it"
+    )]
+    let asked = std::env::var(variable);
+    asked.map_or(usual, |text| text.parse().unwrap())
+}
+
 /// A file of this package.
 pub(crate) fn file(path: &str) -> String {
     format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))
@@ -37,7 +47,8 @@ pub(crate) fn file(path: &str) -> String {
 /// Runs a suite in another language, prints what it prints, and requires that it passed at least `least` checks.
 pub(crate) async fn suite(command: &mut Command, least: usize) {
     let running = command.kill_on_drop(true).output();
-    let output = tokio::time::timeout(PATIENCE, running)
+    let thousands = u32::try_from(least.div_ceil(1_000)).unwrap();
+    let output = tokio::time::timeout(PATIENCE * thousands, running)
         .await
         .expect("the suite ends")
         .expect("the suite can be run");

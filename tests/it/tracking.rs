@@ -28,7 +28,7 @@ async fn pass(running: &Running, by: Duration, step: Duration) {
     }
 }
 
-async fn put_policy(running: &Running, name: &str, value: &str) {
+pub(crate) async fn put_policy(running: &Running, name: &str, value: &str) {
     let (_, mut policy) = running.get("/policies").await;
     policy.as_object_mut().unwrap().remove("object");
     policy[name] = json!(value);

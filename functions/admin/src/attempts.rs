@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use sealpost_core::app::App;
 use sealpost_core::error::Error;
 use sealpost_core::event::EventType;
@@ -12,6 +12,7 @@ use sealpost_core::webhook::replay::{self, Replay};
 use sealpost_core::webhook::{State as Way, TellingRow, Try};
 use sealpost_handler::answer::{Answer, Problem};
 use sealpost_handler::caller::Caller;
+use sealpost_handler::request::Segment;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -20,9 +21,11 @@ use crate::events::{event_id, limit};
 use crate::time;
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AttemptQuery {
     /// How many events, 1 to 100; 20 by default.
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<usize>,
     /// Only older ones than this event's id.
     after: Option<String>,
@@ -88,7 +91,7 @@ pub(crate) struct AttemptList {
 pub(crate) async fn list_attempts(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment<String>,
     query: Result<Query<AttemptQuery>, QueryRejection>,
 ) -> Answer<Json<AttemptList>> {
     let (limit, after) = page(query)?;
@@ -159,7 +162,7 @@ pub(crate) struct WebhookEventList {
 pub(crate) async fn list_webhook_events(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment<String>,
     query: Result<Query<AttemptQuery>, QueryRejection>,
 ) -> Answer<Json<WebhookEventList>> {
     let (limit, after) = page(query)?;
@@ -182,7 +185,7 @@ pub(crate) async fn list_webhook_events(
 pub(crate) async fn read_webhook_event(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path((id, event)): Path<(String, String)>,
+    Segment((id, event)): Segment<(String, String)>,
 ) -> Answer<Json<WebhookEventView>> {
     let (row, event) = replay::telling(&app, &actor, &id, &event).await?;
     Ok(Json(WebhookEventView::new(&row, Some(event.to_json()))))
@@ -206,7 +209,7 @@ pub(crate) struct WebhookEventReference {
 pub(crate) async fn replay_webhook_event(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path((id, event)): Path<(String, String)>,
+    Segment((id, event)): Segment<(String, String)>,
 ) -> Answer<Json<WebhookEventReference>> {
     let asked = Replay {
         event_id: Some(event.clone()),
@@ -246,7 +249,7 @@ pub(crate) struct WebhookEventAttemptList {
 pub(crate) async fn list_event_attempts(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path((id, event)): Path<(String, String)>,
+    Segment((id, event)): Segment<(String, String)>,
 ) -> Answer<Json<WebhookEventAttemptList>> {
     let (row, _) = replay::telling(&app, &actor, &id, &event).await?;
     let view = |one: &Try| WebhookEventAttemptView {

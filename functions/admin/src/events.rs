@@ -17,9 +17,11 @@ use utoipa::{IntoParams, ToSchema};
 
 /// Which part of the feed.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FeedQuery {
     /// How many, 1 to 100; 20 by default.
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<usize>,
     /// Only later ones than this id.
     after: Option<String>,
@@ -35,9 +37,11 @@ pub(crate) struct EventView {
     id: String,
     #[serde(rename = "type")]
     kind: EventType,
-    /// When it happened.
+    /// When it happened, RFC 3339.
+    #[schema(value_type = String)]
     timestamp: Value,
     /// Ids, codes and counts.
+    #[schema(value_type = Object)]
     data: Value,
 }
 

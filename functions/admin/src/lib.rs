@@ -2,6 +2,7 @@
 //! tenant.
 
 mod attempts;
+pub mod description;
 mod events;
 mod streams;
 mod suppressions;
@@ -10,7 +11,7 @@ mod webhooks;
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -27,10 +28,9 @@ use sealpost_core::tenant::{self, NewTenant};
 use sealpost_handler::answer::{Answer, Problem};
 use sealpost_handler::caller::{Caller, Operator};
 use sealpost_handler::finish;
-use sealpost_handler::request::Body;
+use sealpost_handler::request::{Body, Segment};
 use serde::Serialize;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::{Modify, OpenApi, ToSchema};
+use utoipa::{OpenApi, ToSchema};
 
 /// Every route of this function, as `template.yaml` has them.
 pub const ROUTES: [(&str, &str); 39] = [
@@ -143,8 +143,6 @@ pub fn router(app: Arc<App>) -> Router {
         webhooks::replay_webhook, attempts::list_attempts, attempts::list_webhook_events, attempts::read_webhook_event,
         attempts::replay_webhook_event, attempts::list_event_attempts
     ),
-    components(schemas(Problem)),
-    modifiers(&ApiKeyScheme),
     tags(
         (name = "api keys", description = "Keys with scopes"),
         (name = "recipients", description = "What is known of recipients and their domains"),
@@ -159,21 +157,16 @@ pub fn router(app: Arc<App>) -> Router {
 )]
 pub struct Api;
 
-struct ApiKeyScheme;
-
-impl Modify for ApiKeyScheme {
-    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
-        let components = api.components.get_or_insert_with(Default::default);
-        components.add_security_scheme("api_key", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
-    }
-}
-
 /// The committed description of the whole API; a test holds it against the code.
 const OPENAPI: &str = include_str!("../../../openapi.json");
 
 async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
 }
+
+/// The answer where there is nothing to tell.
+#[derive(Serialize, ToSchema)]
+struct Nothing {}
 
 /// An API key, without its secret.
 #[derive(Serialize, ToSchema)]
@@ -183,6 +176,8 @@ struct ApiKeyView {
     scopes: Vec<Scope>,
     mode: Mode,
     created_at: String,
+    /// From when on it is not valid, if it has an end.
+    expires_at: Option<String>,
 }
 
 /// A new API key. `token` is shown here and never again.
@@ -230,6 +225,7 @@ async fn list_api_keys(State(app): State<Arc<App>>, Caller(actor): Caller) -> An
         scopes: row.scopes.into_iter().collect(),
         mode: row.mode,
         created_at: time(row.created_at_ms),
+        expires_at: row.expires_at_ms.map(time),
     };
     let data = api_key::list(&app, &actor).await?.into_iter().map(view).collect();
     Ok(Json(ApiKeyList {
@@ -243,12 +239,16 @@ async fn list_api_keys(State(app): State<Arc<App>>, Caller(actor): Caller) -> An
 #[utoipa::path(
     delete, path = "/api-keys/{id}", tag = "api keys", operation_id = "revokeApiKey", security(("api_key" = [])),
     params(("id" = String, Path, description = "The key's id")),
-    responses((status = 200, description = "Revoked"), (status = 401, body = Problem), (status = 403, body = Problem),
+    responses((status = 200, description = "Revoked", body = Nothing), (status = 401, body = Problem), (status = 403, body = Problem),
         (status = 404, body = Problem), (status = 409, body = Problem), (status = 503, body = Problem))
 )]
-async fn revoke_api_key(State(app): State<Arc<App>>, Caller(actor): Caller, Path(id): Path<String>) -> Answer {
+async fn revoke_api_key(
+    State(app): State<Arc<App>>,
+    Caller(actor): Caller,
+    Segment(id): Segment<String>,
+) -> Answer<Json<Nothing>> {
     api_key::revoke(&app, &actor, &id).await?;
-    Ok(Json(serde_json::json!({})).into_response())
+    Ok(Json(Nothing {}))
 }
 
 /// A recipient's pinned certificate.
@@ -293,13 +293,13 @@ impl RecipientKeyView {
     params(("address" = String, Path, description = "The recipient's address")),
     request_body = NewKey,
     responses((status = 201, body = RecipientKeyView), (status = 400, body = Problem), (status = 401, body = Problem),
-        (status = 403, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem),
+        (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem),
         (status = 422, description = "The certificate is not used; `detail` says why", body = Problem), (status = 503, body = Problem))
 )]
 async fn pin_key(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path(address): Path<String>,
+    Segment(address): Segment<String>,
     Body(body): Body,
 ) -> Answer {
     let row = key::pin(&app, &actor, &address, json::read::<NewKey>(&body)?).await?;
@@ -311,12 +311,12 @@ async fn pin_key(
     get, path = "/recipients/{address}/keys", tag = "recipients", operation_id = "listRecipientKeys", security(("api_key" = [])),
     params(("address" = String, Path, description = "The recipient's address")),
     responses((status = 200, body = RecipientKeyList), (status = 401, body = Problem), (status = 403, body = Problem),
-        (status = 422, body = Problem), (status = 503, body = Problem))
+        (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem))
 )]
 async fn list_keys(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path(address): Path<String>,
+    Segment(address): Segment<String>,
 ) -> Answer<Json<RecipientKeyList>> {
     let rows = key::list(&app, &actor, &address).await?;
     let data = rows.into_iter().map(RecipientKeyView::new).collect();
@@ -331,16 +331,16 @@ async fn list_keys(
 #[utoipa::path(
     delete, path = "/recipients/{address}/keys/{id}", tag = "recipients", operation_id = "removeRecipientKey", security(("api_key" = [])),
     params(("address" = String, Path, description = "The recipient's address"), ("id" = String, Path, description = "The certificate's id")),
-    responses((status = 200, description = "Removed"), (status = 401, body = Problem), (status = 403, body = Problem),
+    responses((status = 200, description = "Removed", body = Nothing), (status = 401, body = Problem), (status = 403, body = Problem),
         (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem))
 )]
 async fn remove_key(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path((address, id)): Path<(String, String)>,
-) -> Answer {
+    Segment((address, id)): Segment<(String, String)>,
+) -> Answer<Json<Nothing>> {
     key::remove(&app, &actor, &address, &id).await?;
-    Ok(Json(serde_json::json!({})).into_response())
+    Ok(Json(Nothing {}))
 }
 
 /// The policy in force.
@@ -414,12 +414,12 @@ impl DomainView {
     get, path = "/recipient-domains/{domain}", tag = "recipients", operation_id = "readDomain", security(("api_key" = [])),
     params(("domain" = String, Path, description = "The mail domain")),
     responses((status = 200, body = DomainView), (status = 401, body = Problem), (status = 403, body = Problem),
-        (status = 422, body = Problem), (status = 503, body = Problem))
+        (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem))
 )]
 async fn read_domain(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path(domain): Path<String>,
+    Segment(domain): Segment<String>,
 ) -> Answer<Json<DomainView>> {
     Ok(Json(DomainView::new(domain::read(&app, &actor, &domain).await?)))
 }
@@ -430,12 +430,12 @@ async fn read_domain(
     params(("domain" = String, Path, description = "The mail domain")),
     request_body = NewRecord,
     responses((status = 200, body = DomainView), (status = 400, body = Problem), (status = 401, body = Problem),
-        (status = 403, body = Problem), (status = 413, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem))
+        (status = 403, body = Problem), (status = 404, body = Problem), (status = 413, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem))
 )]
 async fn record_domain(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path(domain): Path<String>,
+    Segment(domain): Segment<String>,
     Body(body): Body,
 ) -> Answer<Json<DomainView>> {
     let new = json::read::<NewRecord>(&body)?;
@@ -449,12 +449,12 @@ async fn record_domain(
     delete, path = "/recipient-domains/{domain}", tag = "recipients", operation_id = "forgetDomain", security(("api_key" = [])),
     params(("domain" = String, Path, description = "The mail domain")),
     responses((status = 200, body = DomainView), (status = 401, body = Problem), (status = 403, body = Problem),
-        (status = 422, body = Problem), (status = 503, body = Problem))
+        (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem))
 )]
 async fn forget_domain(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path(domain): Path<String>,
+    Segment(domain): Segment<String>,
 ) -> Answer<Json<DomainView>> {
     Ok(Json(DomainView::new(
         domain::record(&app, &actor, &domain, None).await?,
@@ -473,7 +473,8 @@ struct TenantView {
 #[utoipa::path(
     post, path = "/tenants", tag = "tenants", operation_id = "createTenant",
     request_body = NewTenant,
-    responses((status = 201, body = TenantView), (status = 400, body = Problem), (status = 403, body = Problem),
+    responses((status = 201, body = TenantView), (status = 400, body = Problem), (status = 403, description = "Signed by somebody who may not", body = Problem),
+        (status = 404, description = "Not signed", body = Problem),
         (status = 413, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem))
 )]
 async fn create_tenant(State(app): State<Arc<App>>, Operator(actor): Operator, Body(body): Body) -> Answer {

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use sealpost_core::app::App;
 use sealpost_core::guard::{self, Cause, Stream, Verdict, Watched};
 use sealpost_handler::answer::{Answer, Problem};
 use sealpost_handler::caller::Caller;
+use sealpost_handler::request::Segment;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -107,7 +108,7 @@ pub(crate) async fn list_streams(State(app): State<Arc<App>>, Caller(actor): Cal
 pub(crate) async fn resume_stream(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path(stream): Path<String>,
+    Segment(stream): Segment<String>,
 ) -> Answer<Json<StreamView>> {
     Ok(Json(StreamView::new(guard::resume(&app, &actor, &stream).await?)))
 }

@@ -5,7 +5,7 @@ pub(crate) mod export;
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
@@ -21,7 +21,7 @@ use sealpost_core::suppression::{
 };
 use sealpost_handler::answer::{Answer, Problem};
 use sealpost_handler::caller::Caller;
-use sealpost_handler::request::Body;
+use sealpost_handler::request::{Body, Segment};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -159,9 +159,11 @@ pub(crate) async fn add_suppression(State(app): State<Arc<App>>, Caller(actor): 
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SuppressionQuery {
     /// How many, 1 to 100; 20 by default.
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<usize>,
     /// Only older ones than this id.
     after: Option<String>,
@@ -225,7 +227,7 @@ fn id(name: &str, text: Option<String>) -> Result<Option<SuppressionId>, Error> 
 pub(crate) async fn get_suppression(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment<String>,
 ) -> Answer<Json<SuppressionView>> {
     Ok(Json(SuppressionView::new(suppression::get(&app, &actor, &id).await?)))
 }
@@ -240,7 +242,7 @@ pub(crate) async fn get_suppression(
 pub(crate) async fn remove_suppression(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment<String>,
 ) -> Answer<Json<RemovedSuppression>> {
     let id = suppression::remove(&app, &actor, &id).await?;
     Ok(Json(RemovedSuppression::new(&id, true)))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use sealpost_core::app::App;
@@ -15,7 +15,7 @@ use sealpost_core::webhook::endpoint::{self, Change, EndpointRow, NewEndpoint, S
 use sealpost_core::webhook::replay::{self, Replay};
 use sealpost_handler::answer::{Answer, Problem};
 use sealpost_handler::caller::Caller;
-use sealpost_handler::request::Body;
+use sealpost_handler::request::{Body, Segment};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -93,9 +93,11 @@ pub(crate) struct WebhookReference {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WebhookQuery {
     /// How many, 1 to 100; 20 by default.
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<usize>,
     /// Only older ones than this id.
     after: Option<String>,
@@ -163,7 +165,7 @@ pub(crate) async fn list_webhooks(
 pub(crate) async fn read_webhook(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment<String>,
 ) -> Answer<Json<WebhookView>> {
     let (row, shown) = endpoint::get(&app, &actor, &id).await?;
     Ok(Json(WebhookView::new(row, shown)))
@@ -181,7 +183,7 @@ pub(crate) async fn read_webhook(
 pub(crate) async fn change_webhook(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment<String>,
     Body(body): Body,
 ) -> Answer<Json<WebhookReference>> {
     let row = endpoint::change(&app, &actor, &id, json::read::<Change>(&body)?).await?;
@@ -202,7 +204,7 @@ pub(crate) async fn change_webhook(
 pub(crate) async fn remove_webhook(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment<String>,
 ) -> Answer<Json<WebhookReference>> {
     let id = endpoint::remove(&app, &actor, &id).await?;
     Ok(Json(WebhookReference {
@@ -223,7 +225,7 @@ pub(crate) async fn remove_webhook(
 pub(crate) async fn rotate_secret(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment<String>,
 ) -> Answer<Json<SecretView>> {
     let (row, shown) = endpoint::rotate(&app, &actor, &id).await?;
     Ok(Json(SecretView::new(&row, shown)))
@@ -240,7 +242,7 @@ pub(crate) async fn rotate_secret(
 pub(crate) async fn rotate_signing_secret(
     state: State<Arc<App>>,
     caller: Caller,
-    id: Path<String>,
+    id: Segment<String>,
 ) -> Answer<Json<SecretView>> {
     rotate_secret(state, caller, id).await
 }
@@ -269,7 +271,7 @@ pub(crate) struct ReplayView {
 pub(crate) async fn replay_webhook(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment<String>,
     Body(body): Body,
 ) -> Answer<Response> {
     let replayed = replay::replay(&app, &actor, &id, &json::read::<Replay>(&body)?).await?;

@@ -2,7 +2,8 @@
 //!
 //! A key reads `sp_live_<tenant and key id>_<secret>`, or `sp_test_…` in test mode, where it reaches simulated recipients
 //! alone and sees nothing else; only the SHA-256 of the secret is stored (a 256-bit random secret
-//! needs no slow hash) and compared in constant time. An unknown key, a wrong secret and a revoked key answer alike.
+//! needs no slow hash) and compared in constant time. An unknown key, a wrong secret, a revoked key and one that has expired
+//! answer alike.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -205,6 +206,16 @@ pub struct ApiKeyRow {
     /// When it was revoked, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at_ms: Option<i64>,
+    /// From when on it is not valid, if it has an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<i64>,
+}
+
+impl ApiKeyRow {
+    /// Whether it is valid at a time.
+    fn is_live(&self, now_ms: i64) -> bool {
+        self.revoked_at_ms.is_none() && self.expires_at_ms.is_none_or(|at| now_ms < at)
+    }
 }
 
 /// A new key: what is stored, and the text that is shown once.
@@ -225,6 +236,7 @@ pub(crate) fn new_api_key(
         mode,
         created_at_ms: app.clock.now_ms(),
         revoked_at_ms: None,
+        expires_at_ms: None,
     };
     Ok((row, format!("{}{}{}_{secret}", mode.prefix(), tenant.bare(), id.bare())))
 }
@@ -255,7 +267,7 @@ pub async fn authenticate(app: &App, authorization: Option<&str>) -> Result<Acto
         .map_or_else(|| sha256(b""), |row| row.secret_sha256.clone());
     let is_right = bool::from(sha256(secret.as_bytes()).as_bytes().ct_eq(stored.as_bytes()));
     match row {
-        Some(row) if is_right && row.mode == mode && row.revoked_at_ms.is_none() => Ok(Actor::ApiKey {
+        Some(row) if is_right && row.mode == mode && row.is_live(app.clock.now_ms()) => Ok(Actor::ApiKey {
             tenant,
             key,
             scopes: row.scopes,
@@ -265,7 +277,7 @@ pub async fn authenticate(app: &App, authorization: Option<&str>) -> Result<Acto
     }
 }
 
-fn split(token: &str) -> Option<(Mode, TenantId, ApiKeyId, &str)> {
+pub(crate) fn split(token: &str) -> Option<(Mode, TenantId, ApiKeyId, &str)> {
     let mode = [Mode::Live, Mode::Test]
         .into_iter()
         .find(|mode| token.starts_with(mode.prefix()))?;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::actor::{Actor, ApiKeyRow, Mode, Scope, new_api_key};
@@ -17,16 +18,22 @@ use crate::key::{API_KEYS, Key, Table};
 #[serde(deny_unknown_fields)]
 pub struct NewApiKey {
     /// What its owner calls it, 1 to 50 characters.
+    #[schema(min_length = 1)]
     pub name: String,
     /// `full_access` or `sending_access`.
     #[serde(default)]
     pub permission: Option<Permission>,
     /// Single scopes instead.
     #[serde(default)]
+    #[schema(min_items = 1)]
     pub scopes: Option<BTreeSet<Scope>>,
     /// `test` for a key that reaches simulated recipients alone.
     #[serde(default)]
     pub mode: Mode,
+    /// From when on it is not valid any more, RFC 3339; it is valid until it is revoked by default.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Timestamp>,
 }
 
 /// All that a key in test mode may do: it stands in tests and build machines, and must not lead to a patient.
@@ -74,13 +81,19 @@ pub async fn create(app: &App, actor: &Actor, new: NewApiKey) -> Result<(ApiKeyR
     for scope in &scopes {
         actor.tenant_with(*scope)?;
     }
+    let expires_at_ms = new.expires_at.map(Timestamp::as_millisecond);
+    check_expiry(app, actor, expires_at_ms).await?;
     let (row, text) = new_api_key(app, tenant, name, scopes, new.mode)?;
+    let row = ApiKeyRow { expires_at_ms, ..row };
     let list: Vec<&str> = row.scopes.iter().map(|scope| scope.as_str()).collect();
     let mode = match row.mode {
         Mode::Live => "live",
         Mode::Test => "test",
     };
-    let facts = BTreeMap::from([("scopes", list.join(" ")), ("mode", mode.to_owned())]);
+    let mut facts = BTreeMap::from([("scopes", list.join(" ")), ("mode", mode.to_owned())]);
+    if let Some(at) = new.expires_at {
+        facts.insert("expires_at", at.to_string());
+    }
     let entry = Entry {
         tenant,
         actor,
@@ -97,7 +110,25 @@ pub async fn create(app: &App, actor: &Actor, new: NewApiKey) -> Result<(ApiKeyR
     }
 }
 
-/// The tenant's keys that are not revoked, oldest first.
+/// A key ends in the future, and no later than the key that creates it.
+async fn check_expiry(app: &App, actor: &Actor, expires_at_ms: Option<i64>) -> Result<()> {
+    if expires_at_ms.is_some_and(|at| at <= app.clock.now_ms()) {
+        return Err(Error::invalid("/expires_at", "This time has already passed."));
+    }
+    let Actor::ApiKey { tenant, key, .. } = actor else {
+        return Ok(());
+    };
+    let creator = app.get::<ApiKeyRow>(&Key::ApiKey(tenant, key)).await?;
+    match creator.and_then(|row| row.expires_at_ms) {
+        Some(end) if expires_at_ms.is_none_or(|at| at > end) => {
+            let detail = "A key ends no later than the key that creates it.";
+            Err(Error::invalid("/expires_at", detail))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The tenant's keys that are not revoked, oldest first; those that have expired are among them.
 ///
 /// # Errors
 /// Forbidden; Unavailable.

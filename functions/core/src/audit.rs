@@ -41,6 +41,12 @@ pub enum Action {
     EmailDue,
     /// A batch of emails was accepted.
     BatchAccepted,
+    /// A stored message that no email was ever accepted for was removed.
+    OrphanRemoved,
+    /// A batch whose acceptance broke off was given up for good.
+    BatchGivenUp,
+    /// An email of a batch that was given up was removed; nobody ever saw it.
+    EmailGivenUp,
     /// A delivery is about to be handed to SES.
     DeliverySubmitting,
     /// SES accepted a delivery.
@@ -59,6 +65,8 @@ pub enum Action {
     DomainLearned,
     /// Nobody knows whether SES accepted a delivery, or what became of it.
     DeliveryInDoubt,
+    /// A portal message's notice was lost and is made anew; its old link leads nowhere from now on.
+    NoticeRenewed,
     /// A one-time code was sent for a portal message.
     PickupCodeSent,
     /// A wrong code was entered for a portal message.
@@ -67,6 +75,8 @@ pub enum Action {
     PickupLocked,
     /// A portal message was opened with a right code.
     PickupOpened,
+    /// A portal message's time was over, and its server half was destroyed.
+    PickupExpired,
     /// An address was suppressed, or a suppression became stricter.
     SuppressionAdded,
     /// A suppression was taken back.
@@ -106,6 +116,9 @@ impl Action {
             Action::EmailCanceled => "email.canceled",
             Action::EmailDue => "email.due",
             Action::BatchAccepted => "batch.accepted",
+            Action::OrphanRemoved => "orphan.removed",
+            Action::BatchGivenUp => "batch.given_up",
+            Action::EmailGivenUp => "email.given_up",
             Action::DeliverySubmitting => "delivery.submitting",
             Action::DeliverySent => "delivery.sent",
             Action::DeliveryPostponed => "delivery.postponed",
@@ -115,10 +128,12 @@ impl Action {
             Action::SesEventRefused => "ses_event.refused",
             Action::DomainLearned => "domain.learned",
             Action::DeliveryInDoubt => "delivery.in_doubt",
+            Action::NoticeRenewed => "notice.renewed",
             Action::PickupCodeSent => "pickup.code_sent",
             Action::PickupCodeRefused => "pickup.code_refused",
             Action::PickupLocked => "pickup.locked",
             Action::PickupOpened => "pickup.opened",
+            Action::PickupExpired => "pickup.expired",
             Action::SuppressionAdded => "suppression.added",
             Action::SuppressionRemoved => "suppression.removed",
             Action::StreamGuarded => "stream.guarded",

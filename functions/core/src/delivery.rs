@@ -4,7 +4,8 @@
 //! Scheduled -> Canceled
 //!    `-> Claimed, once the email is due
 //! Ready -> Claimed -> Submitting -> Sent -> what SES tells of it: delivered, bounced …
-//!            |            |          `-> Ready for the portal (required TLS failed)
+//!            |            |          |-> Ready for the portal (required TLS failed)
+//!            |            |          `-> Ready for another notice (the portal's was lost)
 //!            |            |-> Ready (refused for now)   |-> Failed (refused for good)
 //!            |            `-> in doubt after its deadline -> Held | Ready once more | Ready for the portal
 //!            `-> Blocked | Suppressed | Failed | Expired
@@ -210,6 +211,12 @@ pub struct DeliveryRow {
     /// Set where a doubt or a failure of TLS moves it to the portal.
     #[serde(default)]
     pub portal_only: bool,
+    /// How often its notice was lost and made anew.
+    #[serde(default)]
+    pub n_renewals: u32,
+    /// How many attempts were made before the latest renewal: what becomes of them says nothing of the new notice.
+    #[serde(default)]
+    pub n_attempts_before: u32,
     /// The plan, once there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
@@ -227,6 +234,9 @@ pub struct DeliveryRow {
     /// When the email was accepted.
     pub created_at_ms: i64,
 }
+
+/// The event of a notice that is made anew.
+const RENEWED: &str = "renewed";
 
 impl DeliveryRow {
     pub(crate) fn new(
@@ -255,6 +265,8 @@ impl DeliveryRow {
             is_ambiguous: false,
             ready_since_ms: 0,
             portal_only: false,
+            n_renewals: 0,
+            n_attempts_before: 0,
             decision: None,
             ses_message_id: None,
             ended_because: None,
@@ -308,6 +320,12 @@ impl DeliveryRow {
         }
     }
 
+    /// Whether it ended for good before a time, so that what was sealed for it is not sent again.
+    pub(crate) fn is_over_since(&self, at_ms: i64) -> bool {
+        let is_old = self.events.last().is_none_or(|event| event.at_ms <= at_ms);
+        self.is_settled() && self.state != State::Held && is_old
+    }
+
     /// When the sweep has to look at it, if nothing else happens; `None` for a settled one.
     pub(crate) fn look_at_ms(&self) -> Option<i64> {
         match self.state {
@@ -329,6 +347,22 @@ impl DeliveryRow {
         row.ready_since_ms = now_ms;
         row.is_ambiguous = false;
         row
+    }
+
+    /// The row as it begins anew for a notice that was lost.
+    pub(crate) fn renewed(self, now_ms: i64) -> Self {
+        let mut row = self.again(RENEWED, now_ms);
+        row.n_renewals = row.n_renewals.saturating_add(1);
+        row.n_attempts_before = row.attempt;
+        row.n_resends = 0;
+        row.ended_because = None;
+        row
+    }
+
+    /// How often its notice was made anew since a time.
+    pub(crate) fn n_renewals_since(&self, at_ms: i64) -> usize {
+        let is_one = |event: &&Event| event.kind == RENEWED && event.at_ms > at_ms;
+        self.events.iter().filter(is_one).count()
     }
 
     /// Whether customers were told that the latest attempt was sent.
@@ -391,7 +425,7 @@ impl Transaction<'_> {
         match row.look_at_ms() {
             None if is_alone => self.delete("outbox", &key),
             Some(look_at_ms) if is_alone => self.put("outbox", &key, &OutboxRow { look_at_ms, ..line }, None),
-            Some(_) if matches!(was, State::Sent | State::Held) && was != row.state => {
+            Some(_) if matches!(was, State::Sent | State::Held | State::Expired) && was != row.state => {
                 self.put("outbox", &key, &line, None)
             }
             _ => self,

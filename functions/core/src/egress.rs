@@ -5,7 +5,7 @@
 //! looked up takes five seconds at most and is asked on port 443; what is posted has its own limits in [`post`].
 
 pub mod guard;
-mod mta_sts;
+pub(crate) mod mta_sts;
 pub(crate) mod post;
 
 use std::net::{IpAddr, SocketAddr};

@@ -7,6 +7,7 @@
 pub mod accept;
 pub mod batch;
 pub mod idempotency;
+pub mod notice;
 pub mod plan;
 pub mod read;
 pub mod request;

@@ -40,6 +40,8 @@ impl Kind {
         match self {
             Kind::Malformed => 400,
             Kind::Unauthenticated => 401,
+            // Resend gives `restricted_api_key` 401. Its SDKs tell errors by their name and show either status alike, and 401
+            // would mean that credentials are missing (RFC 9110 section 15.5.2), which HTTP clients act on.
             Kind::Forbidden => 403,
             Kind::NotFound => 404,
             Kind::Conflict => 409,
@@ -91,6 +93,9 @@ impl Fault {
     }
 }
 
+/// At most so many faults are told of one request.
+const MAX_FAULTS: usize = 100;
+
 /// A failure, with what a caller may see apart from what only we may see.
 pub struct Error {
     kind: Kind,
@@ -128,7 +133,7 @@ impl Error {
             None => "The request breaks a rule.".to_owned(),
         };
         Self {
-            faults,
+            faults: first(faults),
             ..Self::new(Kind::Invalid, message)
         }
     }
@@ -136,7 +141,7 @@ impl Error {
     /// A failure of this kind with the fields that it is about.
     pub fn with_faults(kind: Kind, message: impl Into<String>, faults: Vec<Fault>) -> Self {
         Self {
-            faults,
+            faults: first(faults),
             ..Self::new(kind, message)
         }
     }
@@ -194,6 +199,12 @@ impl Error {
     pub fn fields(&self) -> &[Fault] {
         &self.faults
     }
+}
+
+/// As many faults as help; a request can have a million, and the answer must not grow with it.
+fn first(mut faults: Vec<Fault>) -> Vec<Fault> {
+    faults.truncate(MAX_FAULTS);
+    faults
 }
 
 impl fmt::Display for Error {

@@ -1,7 +1,10 @@
 //! JSON requests: read strictly, and refused with a pointer.
 //!
 //! A name that stands twice in one object is refused, since two readers would see two different requests; so is a field
-//! that no request has. Errors of `serde_json` may repeat the input and are therefore never shown.
+//! that no request has, and an array where an object has to be. Errors of `serde_json` may repeat the input and are
+//! therefore never shown.
+
+mod named;
 
 use serde::de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -10,6 +13,7 @@ use serde_path_to_error::{Path, Segment};
 use std::fmt;
 
 use crate::error::{Error, Fault, Kind, Result};
+use named::Named;
 
 /// Reads a request body into `T`.
 ///
@@ -62,18 +66,20 @@ pub fn parse(body: &[u8]) -> Result<Value> {
 /// # Errors
 /// Invalid, with the pointer of the field that is unknown, missing or of another type.
 pub fn decode<T: DeserializeOwned>(value: Value) -> Result<T> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
+    serde_path_to_error::deserialize(Named(value)).map_err(|error| {
         let at = pointer(error.path());
         let text = error.inner().to_string();
         if let Some(field) = quoted(&text, "unknown field") {
-            let field = if error.path().to_string().ends_with(&field) {
-                String::new()
+            // Some deserializers have stepped into the field when they refuse it, others stand before it.
+            let is_inside = matches!(error.path().iter().last(), Some(Segment::Map { key }) if *key == field);
+            let at = if is_inside {
+                at
             } else {
-                format!("/{field}")
+                format!("{at}/{}", shown(&field))
             };
-            Error::invalid(format!("{at}{field}"), "This field is not known.")
+            Error::invalid(at, "This field is not known.")
         } else if let Some(field) = quoted(&text, "missing field") {
-            let fault = Fault::new(format!("{at}/{field}"), "This field is required.");
+            let fault = Fault::new(format!("{at}/{}", shown(&field)), "This field is required.");
             Error::faults(vec![fault]).named("missing_required_field")
         } else if text.starts_with("unknown variant") {
             Error::invalid(at, "This value is not one of those allowed here.")
@@ -96,21 +102,29 @@ fn pointer(path: &Path) -> String {
     for segment in path.iter() {
         match segment {
             Segment::Seq { index } => text.push_str(&format!("/{index}")),
-            Segment::Map { key } => text.push_str(&format!("/{}", key.replace('~', "~0").replace('/', "~1"))),
+            Segment::Map { key } => text.push_str(&format!("/{}", shown(key))),
             Segment::Enum { .. } | Segment::Unknown => {}
         }
     }
     text
 }
 
-/// The name in backticks after `what`, if it is short and plain enough to be shown as part of a pointer.
+/// The name in backticks after `what`.
 fn quoted(text: &str, what: &str) -> Option<String> {
-    let name = text.strip_prefix(what)?.split('`').nth(1)?;
+    let (_, name) = text.strip_prefix(what)?.split_once('`')?;
+    let ends = ["`, expected ", "`, there are no fields"];
+    let end = ends.iter().find_map(|end| name.find(end)).unwrap_or(name.len());
+    Some(name.split_at_checked(end)?.0.trim_end_matches('`').to_owned())
+}
+
+/// A name as it may stand in a pointer: whole when it is short and plain, as every name of ours is, else a question mark,
+/// since a caller may have put anything there. None that is shown needs the escapes of RFC 6901.
+fn shown(name: &str) -> &str {
     let is_plain = name.len() <= 64
         && name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-    Some(if is_plain { name.to_owned() } else { "?".to_owned() })
+    if is_plain { name } else { "?" }
 }
 
 /// A JSON value whose objects name no field twice.
@@ -218,8 +232,17 @@ mod tests {
                 "/list/0/more",
             ),
             (r#"{"name":"a","list":[{"n":"SECRET"}]}"#, Kind::Invalid, "/list/0/n"),
+            (r#"{"name":"a","SECRET name":1}"#, Kind::Invalid, "/?"),
+            (
+                r#"{"name":"a","list":[{"n":1,"a/SECRET`b":2}]}"#,
+                Kind::Invalid,
+                "/list/0/?",
+            ),
+            (r#"{"name":"a","SECRET ~/ name":{"b":1,"b":2}}"#, Kind::Malformed, "/?"),
             (r#"{"list":[]}"#, Kind::Invalid, "/name"),
             (r#"{"name":7}"#, Kind::Invalid, "/name"),
+            (r#"["SECRET"]"#, Kind::Invalid, ""),
+            (r#"{"name":"a","list":[[1]]}"#, Kind::Invalid, "/list/0"),
         ];
         for (body, kind, pointer) in cases {
             let error = read::<Outer>(body.as_bytes()).unwrap_err();

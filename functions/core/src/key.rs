@@ -35,7 +35,10 @@
 //! | a tenant's suppressions, oldest first | People | `<tenant>#SUPPRESSIONS#<shard>` | `<suppression>` |
 //! | what is known of a mail domain | People | `<tenant>#DOMAIN#<domain>` | `TLS` |
 //! | a record: its key and object | Records | `<tenant>#RECORD#<record>` | `RECORD` |
+//! | how far the archive was swept | Records | `<tenant>#SWEPT` | `ARCHIVE` |
 //! | audit entries without a place in the log | Log | `<tenant>#PENDING#<shard>` | `<entry>` |
+
+mod object;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -45,6 +48,8 @@ use crate::id::{
     ApiKeyId, AuditId, BatchId, DeliveryId, EmailId, EventId, PickupId, RecordId, SuppressionId, TenantId, WebhookId,
 };
 use crate::rate::Lane;
+
+pub use object::{Object, Objects};
 
 /// How many partitions a tenant's outbox and pending audit entries are spread over; a partition takes 1,000 writes a
 /// second (DynamoDB developer guide, "Partitions and data distribution").
@@ -188,6 +193,8 @@ pub enum Key<'a> {
     Domain(&'a TenantId, &'a str),
     /// A record.
     Record(&'a TenantId, &'a RecordId),
+    /// How far a tenant's archive was swept.
+    Swept(&'a TenantId),
     /// An audit entry that waits for its place.
     Pending(&'a TenantId, &'a AuditId),
 }
@@ -232,7 +239,7 @@ impl Key<'_> {
             | Key::Suppression(..)
             | Key::ListedSuppression(..)
             | Key::Domain(..) => Table::People,
-            Key::Record(..) => Table::Records,
+            Key::Record(..) | Key::Swept(..) => Table::Records,
             Key::Pending(..) => Table::Log,
         }
     }
@@ -300,6 +307,7 @@ impl Key<'_> {
             Key::ListedSuppression(tenant, id) => (suppressions_partition(tenant, shard(id.as_str())), id.to_string()),
             Key::Domain(tenant, domain) => (format!("{tenant}#DOMAIN#{domain}"), "TLS".to_owned()),
             Key::Record(tenant, record) => (format!("{tenant}#RECORD#{record}"), "RECORD".to_owned()),
+            Key::Swept(tenant) => (format!("{tenant}#SWEPT"), "ARCHIVE".to_owned()),
             Key::Pending(tenant, entry) => (format!("{tenant}#PENDING#{}", shard(entry.as_str())), entry.to_string()),
         }
     }
@@ -412,38 +420,6 @@ fn shard(id: &str) -> u8 {
     id.bytes().last().unwrap_or_default() % SHARDS
 }
 
-/// The path of an object.
-#[derive(Debug, Clone)]
-pub enum Object<'a> {
-    /// An archived message.
-    Archive(&'a TenantId, &'a RecordId),
-    /// A message sealed for one recipient that waits for SES, by delivery and hash of the plan.
-    Sealed(&'a TenantId, &'a DeliveryId, &'a str),
-    /// A portal copy.
-    Portal(&'a TenantId, &'a PickupId),
-}
-
-impl Object<'_> {
-    /// The object's key in its bucket; an archive object's key begins with the tenant and the month.
-    #[must_use]
-    pub fn path(&self) -> String {
-        match self {
-            Object::Archive(tenant, record) => format!("mail/{tenant}/{}/{record}", month(record.made_at())),
-            Object::Sealed(tenant, delivery, plan) => format!("sealed/{tenant}/{delivery}/{plan}"),
-            Object::Portal(tenant, pickup) => format!("portal/{tenant}/{pickup}"),
-        }
-    }
-
-    /// The object's bucket in this deployment.
-    #[must_use]
-    pub fn bucket<'c>(&self, config: &'c Config) -> &'c str {
-        match self {
-            Object::Archive(..) => &config.archive_bucket,
-            Object::Sealed(..) | Object::Portal(..) => &config.work_bucket,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -497,6 +473,7 @@ mod tests {
             Key::ListedSuppression(&tenant, &suppression),
             Key::Domain(&tenant, "clinic.test"),
             Key::Record(&tenant, &record),
+            Key::Swept(&tenant),
             Key::Pending(&tenant, &entry),
         ];
         let mut text = String::new();
@@ -506,7 +483,7 @@ mod tests {
         }
         for object in [
             Object::Archive(&tenant, &record),
-            Object::Sealed(&tenant, &delivery, "0123"),
+            Object::Sealed(&tenant, &email, &delivery, "0123"),
             Object::Portal(&tenant, &pickup),
         ] {
             text.push_str(&format!("{}\n", object.path()));
@@ -546,9 +523,10 @@ mod tests {
         People ten_01040g2081040g2081040g2081#SUPPRESSIONS#1 | sup_0a1850m2ga1850m2ga1850m2ga
         People ten_01040g2081040g2081040g2081#DOMAIN#clinic.test | TLS
         Records ten_01040g2081040g2081040g2081#RECORD#rec_030c1g60r30c1g60r30c1g60r3 | RECORD
+        Records ten_01040g2081040g2081040g2081#SWEPT | ARCHIVE
         Log ten_01040g2081040g2081040g2081#PENDING#3 | aud_070w3ge1r70w3ge1r70w3ge1r7
         mail/ten_01040g2081040g2081040g2081/2074-12/rec_030c1g60r30c1g60r30c1g60r3
-        sealed/ten_01040g2081040g2081040g2081/dlv_040g2081040g2081040g208104/0123
+        sealed/ten_01040g2081040g2081040g2081/em_02081040g2081040g2081040g2/dlv_040g2081040g2081040g208104/0123
         portal/ten_01040g2081040g2081040g2081/pu_050m2ga1850m2ga1850m2ga185
         ");
     }

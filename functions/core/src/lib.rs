@@ -13,6 +13,9 @@ pub mod email;
 pub mod engagement;
 pub mod error;
 pub mod event;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod guard;
 pub mod id;
 pub mod json;
@@ -26,6 +29,7 @@ pub mod random;
 pub mod rate;
 pub mod recipient;
 pub(crate) mod record;
+pub mod retention;
 pub(crate) mod seal;
 pub mod simulator;
 pub mod suppression;

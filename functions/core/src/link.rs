@@ -14,9 +14,9 @@ use crate::key::Key;
 use crate::tenant::TenantRow;
 
 /// Three ids and a number.
-const NAMED: usize = 3 * 16 + 2;
+pub(crate) const NAMED: usize = 3 * 16 + 2;
 /// The tag, 128 bits.
-const TAG: usize = 16;
+pub(crate) const TAG: usize = 16;
 const LENGTH: usize = NAMED + TAG;
 /// As text. 66 bytes fill 88 characters exactly: one link has one spelling.
 const TEXT: usize = LENGTH / 3 * 4;
@@ -62,7 +62,7 @@ pub(crate) struct Link {
 }
 
 /// What a token names, and its tag, if it has the form of one.
-fn parse(token: &str) -> Option<([u8; NAMED], [u8; TAG])> {
+pub(crate) fn parse(token: &str) -> Option<([u8; NAMED], [u8; TAG])> {
     // Whatever is longer is not worth decoding.
     if token.len() != TEXT {
         return None;

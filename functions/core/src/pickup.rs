@@ -5,6 +5,8 @@
 //! it, and a link alone shows nothing before the one-time code. A `GET` changes nothing: link scanners open links.
 //! Unknown, expired and destroyed links answer alike.
 
+mod expiry;
+
 use std::collections::BTreeMap;
 
 use aws_lc_rs::hkdf;
@@ -36,6 +38,8 @@ use crate::phi::Phi;
 use crate::seal::code_notice;
 use crate::tenant::TenantRow;
 
+pub(crate) use expiry::{discard, over};
+
 /// How long a code is good, minutes.
 pub const CODE_MINUTES: i64 = 10;
 /// How many codes an hour may be sent for one message.
@@ -47,6 +51,8 @@ const LOCK_MINUTES: i64 = 60;
 /// How long a message stays open after a right code, minutes (45 CFR 164.312(a)(2)(iii), automatic logoff).
 pub const SESSION_MINUTES: i64 = 15;
 
+/// How long after its end a row is kept that no sweep found, seconds.
+const KEPT_S: i64 = 30 * 86_400;
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 
@@ -68,6 +74,8 @@ struct PickupRow {
     addressee: Vec<u8>,
     created_at_ms: i64,
     expires_at_ms: i64,
+    /// When the row goes if nothing removed it before, seconds; for DynamoDB's TTL.
+    expires_at: i64,
     /// Grows with every write.
     ver: u64,
     /// The code that is good now.
@@ -166,15 +174,14 @@ pub(crate) async fn make(
         addressee: envelope::seal(&reading_key, &context(&tenant.id, &id, "addressee"), &addressee).map_err(sealing)?,
         created_at_ms: id.made_at().as_millisecond(),
         expires_at_ms: expires_at.as_millisecond(),
+        expires_at: expires_at.as_second().saturating_add(KEPT_S),
         ver: 1,
         code: None,
         codes_at_ms: Vec::new(),
         n_wrong: 0,
         locked_until_ms: 0,
     };
-    if app.put_object(&Object::Portal(&tenant.id, &id), copy).await? == Put::Exists {
-        return Err(Error::internal("A new id was already taken."));
-    }
+    // The row comes first, so that a copy without a row is one that nobody will ever ask for.
     match Transaction::new(app)
         .put("pickup", &Key::Pickup(&tenant.id, &id), &row, Some(absent()))
         .commit()
@@ -182,6 +189,9 @@ pub(crate) async fn make(
     {
         Outcome::Committed => {}
         Outcome::Refused(_) => return Err(Error::internal("A new id was already taken.")),
+    }
+    if app.put_object(&Object::Portal(&tenant.id, &id), copy).await? == Put::Exists {
+        return Err(Error::internal("A new id was already taken."));
     }
     let mut token = Vec::with_capacity(64);
     token.extend_from_slice(&tenant.id.to_bytes());
@@ -464,7 +474,7 @@ pub fn new_browser(app: &App) -> Result<String> {
     Ok(hex(&app.random.bytes::<16>()?))
 }
 
-fn split(token: &str) -> Option<(TenantId, PickupId, Zeroizing<[u8; 32]>)> {
+pub(crate) fn split(token: &str) -> Option<(TenantId, PickupId, Zeroizing<[u8; 32]>)> {
     let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(token).ok()?);
     let (tenant, rest) = bytes.split_first_chunk::<16>()?;
     let (id, secret) = rest.split_first_chunk::<16>()?;

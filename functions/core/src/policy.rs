@@ -458,10 +458,12 @@ pub struct Policy {
     pub track_care: Tracking,
     /// How long a portal message can be opened, days, 1 to 365.
     #[serde(default = "default_expiry_days")]
+    #[schema(minimum = 1, maximum = 365)]
     pub portal_expiry_days: u32,
     /// How long an archived message is locked, days. Six years, as for documentation (45 CFR 164.316(b)(2)(i)); HIPAA names
     /// no time for mail itself.
     #[serde(default = "default_retention_days")]
+    #[schema(minimum = 1, maximum = 36500)]
     pub retention_days: u32,
 }
 

@@ -36,6 +36,13 @@ pub(crate) struct RecordRow {
     pub(crate) locked_until_ms: Option<i64>,
 }
 
+/// What is left of a record that was removed: no record of this id can be written any more.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RemovedRow {
+    pub(crate) id: RecordId,
+    pub(crate) removed_at_ms: i64,
+}
+
 /// A record key in the clear, for as long as one use case runs.
 pub(crate) struct RecordKey {
     pub(crate) id: RecordId,

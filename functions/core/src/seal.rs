@@ -25,6 +25,7 @@ use crate::engagement::Marks;
 use crate::error::{Error, Result};
 use crate::id::{DeliveryId, PickupId, TenantId};
 use crate::key::Object;
+use crate::pickup;
 use crate::policy::{Method, Plan};
 use crate::recipient::Known;
 use crate::record::RecordKey;
@@ -176,6 +177,8 @@ pub(crate) struct Material<'a> {
     pub(crate) tenant: &'a TenantId,
     pub(crate) email: &'a EmailRow,
     pub(crate) delivery: &'a DeliveryId,
+    /// How often its notice was lost and made anew: what was sealed before is then not taken again.
+    pub(crate) n_renewals: u32,
     pub(crate) head: &'a Head,
     pub(crate) recipient: &'a Address,
     pub(crate) record: &'a RecordKey,
@@ -255,11 +258,15 @@ pub(crate) async fn seal(app: &App, plan: &Plan, material: &Material<'_>) -> Res
         }
         Method::Portal => {
             let tenant = app.tenant(material.tenant).await?;
-            let (raw, pickup) = portal::make(app, &tenant, material).await?;
-            let made = once(app, plan, material, raw, Some(pickup)).await?;
+            let (raw, fresh) = portal::make(app, &tenant, material).await?;
+            let made = once(app, plan, material, raw, Some(fresh.clone())).await?;
             let pickup = made
                 .pickup
                 .ok_or_else(|| Error::internal("A notice leads to no portal message."))?;
+            if pickup != fresh {
+                // An earlier attempt's notice goes, so nobody will ever have this link.
+                pickup::discard(app, material.tenant, &fresh).await?;
+            }
             Ok(AnySealed::Portal(
                 material.sealed(made.raw, tenant.care_address.address),
                 pickup,
@@ -284,8 +291,11 @@ async fn once(app: &App, plan: &Plan, material: &Material<'_>, raw: Vec<u8>, pic
     let made = Made { raw, pickup };
     let plain = serde_json::to_vec(&made)
         .map_err(|error| Error::internal("A sealed mail could not be written.").because(error))?;
-    let path = plan.way_sha256();
-    let object = Object::Sealed(material.tenant, material.delivery, &path);
+    let path = match material.n_renewals {
+        0 => plan.way_sha256(),
+        n => format!("{}-{n}", plan.way_sha256()),
+    };
+    let object = Object::Sealed(material.tenant, &material.email.id, material.delivery, &path);
     match app.put_object(&object, material.record.seal(PART, &plain)?).await? {
         Put::Created(_) => Ok(made),
         Put::Exists if crate::planted!("bug_22") => Ok(made),

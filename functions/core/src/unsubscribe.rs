@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use sealpost_codec::html;
 use sealpost_codec::mime::Content;
 
 use crate::actor::Actor;
@@ -29,6 +30,11 @@ pub(crate) fn add_to(content: &mut Content, link: &str) {
         .headers
         .retain(|(name, _)| !OURS.iter().any(|ours| ours.eq_ignore_ascii_case(name)));
     content.headers.extend(fields(link));
+    // The text is made here where there is none: from HTML with the link in it, it might lose the link in a mark that the
+    // sender left open.
+    if content.text.is_none() {
+        content.text = content.html.as_deref().map(html::to_text);
+    }
     if let Some(text) = &mut content.text {
         text.push_str(&format!(
             "\r\n\r\n-- \r\nUnsubscribe / Cancelar la suscripción:\r\n{link}\r\n"

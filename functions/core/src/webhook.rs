@@ -9,6 +9,7 @@ pub mod endpoint;
 pub(crate) mod health;
 mod post;
 pub mod replay;
+pub mod sample;
 pub(crate) mod signature;
 pub mod sweep;
 pub mod tell;

@@ -56,42 +56,45 @@ pub struct FieldProblem {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let error = self.0;
-        let status = error.kind().status();
-        if status >= 500 {
-            tracing::error!(name = error.name(), "a request failed: {}", error.message());
-        }
-        let problem = Problem {
-            kind: format!("urn:sealpost:error:{}", error.name()),
-            title: title(error.kind()),
-            status,
-            detail: error.message().to_owned(),
-            errors: error
-                .fields()
-                .iter()
-                .map(|fault| FieldProblem {
-                    pointer: fault.pointer.clone(),
-                    detail: fault.detail.clone(),
-                })
-                .collect(),
-            status_code: status,
-            name: error.name(),
-            message: error.message().to_owned(),
-        };
-        let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (code, Json(problem)).into_response();
-        let headers = response.headers_mut();
-        match error.kind() {
-            Kind::Unauthenticated => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            Kind::Throttled | Kind::Unavailable => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-            }
-            _ => {}
-        }
-        response
+        let kind = self.0.kind();
+        answer(&self.0, kind.status(), title(kind))
     }
+}
+
+fn answer(error: &Error, status: u16, title: &'static str) -> Response {
+    if status >= 500 {
+        tracing::error!(name = error.name(), "a request failed: {}", error.message());
+    }
+    let problem = Problem {
+        kind: format!("urn:sealpost:error:{}", error.name()),
+        title,
+        status,
+        detail: error.message().to_owned(),
+        errors: error
+            .fields()
+            .iter()
+            .map(|fault| FieldProblem {
+                pointer: fault.pointer.clone(),
+                detail: fault.detail.clone(),
+            })
+            .collect(),
+        status_code: status,
+        name: error.name(),
+        message: error.message().to_owned(),
+    };
+    let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (code, Json(problem)).into_response();
+    let headers = response.headers_mut();
+    match error.kind() {
+        Kind::Unauthenticated => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        Kind::Throttled | Kind::Unavailable => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        _ => {}
+    }
+    response
 }
 
 fn title(kind: Kind) -> &'static str {
@@ -118,7 +121,23 @@ pub async fn unknown_route() -> Refusal {
 /// The answer for a method that a route does not have.
 pub async fn unknown_method() -> Response {
     let error = Error::new(Kind::NotFound, "This route does not have this method.").named("method_not_allowed");
-    let mut response = Refusal(error).into_response();
-    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-    response
+    answer(&error, StatusCode::METHOD_NOT_ALLOWED.as_u16(), "Method not allowed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_wrong_method_says_405_in_the_status_and_in_the_body() {
+        let response = unknown_method().await;
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+        let body = http_body_util::BodyExt::collect(response.into_body())
+            .await
+            .unwrap()
+            .to_bytes();
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((&problem["status"], &problem["statusCode"]), (&405.into(), &405.into()));
+        assert_eq!(problem["name"], "method_not_allowed");
+    }
 }

@@ -1,13 +1,29 @@
-//! Bodies, query parameters and headers, refused in the one form of errors.
+//! Paths, bodies and headers, refused in the one form of errors.
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::HeaderMap;
+use axum::http::request::Parts;
 use sealpost_core::email::idempotency::IdempotencyKey;
 use sealpost_core::error::{Error, Fault, Kind, Result};
+use serde::de::DeserializeOwned;
 
 use crate::answer::Refusal;
+
+/// What a path names. One that is no UTF-8 names nothing, and is answered as what is not there.
+pub struct Segment<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(named)) => Ok(Self(named)),
+            Err(_) => Err(Refusal(Error::not_found())),
+        }
+    }
+}
 
 /// The whole body of a request.
 pub struct Body(pub Bytes);

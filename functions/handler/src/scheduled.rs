@@ -1,4 +1,4 @@
-//! What invokes a function that takes from a queue and sweeps on a schedule what the queue lost.
+//! What invokes a function that works on a schedule, and one that takes from a queue as well.
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,14 @@ use serde::{Deserialize, Serialize};
 pub enum Event {
     /// Messages from its queue.
     Queue(SqsEvent),
+    /// The schedule.
+    Schedule(Schedule),
+}
+
+/// What invokes a function that has no queue. Where it is something else, the error does not repeat it.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Scheduled {
     /// The schedule.
     Schedule(Schedule),
 }

@@ -36,10 +36,12 @@ use page::{Entry, File, Frame, FrameSize, Home, Locked, Message, MessageBody};
 use text::fill;
 use visit::{Step, Visit, check_origin};
 
-/// Every route of this function, as `template.yaml` has them.
-pub const ROUTES: [(&str, &str); 13] = [
+/// Every route of this function, as `template.yaml` has them. Filters of mail ask for what a mail leads to by HEAD first.
+pub const ROUTES: [(&str, &str); 19] = [
     ("GET", "/"),
+    ("HEAD", "/"),
     ("GET", "/m/{token}"),
+    ("HEAD", "/m/{token}"),
     ("POST", "/m/{token}/code"),
     ("POST", "/m/{token}/open"),
     ("GET", "/m/{token}/message"),
@@ -47,10 +49,14 @@ pub const ROUTES: [(&str, &str); 13] = [
     ("GET", "/m/{token}/attachments/{number}"),
     ("POST", "/m/{token}/leave"),
     ("GET", "/u/{token}"),
+    ("HEAD", "/u/{token}"),
     ("POST", "/u/{token}"),
     ("GET", "/o/{token}"),
+    ("HEAD", "/o/{token}"),
     ("GET", "/c/{token}"),
+    ("HEAD", "/c/{token}"),
     ("GET", "/assets/{name}"),
+    ("HEAD", "/assets/{name}"),
 ];
 
 /// The largest form, bytes: a code and nothing else.

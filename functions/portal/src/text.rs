@@ -151,7 +151,7 @@ texts! {
 
     missing_title: "This link does not work", "Este enlace no funciona";
     missing_lead: "The link may be incomplete, or the message may no longer be available.", "Puede que el enlace esté incompleto o que el mensaje ya no esté disponible.";
-    missing_what: "Open the link in the notice once more. If that does not help, contact whoever sent it, at the number that you already have.", "Abra otra vez el enlace del aviso. Si no funciona, comuníquese con quien lo envió, al número que ya tiene.";
+    missing_what: "Open the link in the notice once more. If that does not help, contact whoever sent it, at the number that you already have: they can send you a new notice.", "Abra otra vez el enlace del aviso. Si no funciona, comuníquese con quien lo envió, al número que ya tiene: puede enviarle un aviso nuevo.";
     later_title: "Please try again in a moment", "Inténtelo de nuevo en un momento";
     later_lead: "We cannot answer just now. Your message is safe.", "No podemos responder en este momento. Su mensaje está a salvo.";
     broken_title: "Something went wrong on our side", "Algo falló de nuestro lado";

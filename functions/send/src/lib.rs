@@ -5,11 +5,12 @@ mod view;
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use sealpost_core::app::App;
+use sealpost_core::email::notice::{self, NoticeRequest};
 use sealpost_core::email::request::SendRequest;
 use sealpost_core::email::schedule::{self, ChangeRequest};
 use sealpost_core::email::{accept, batch, plan, read};
@@ -18,20 +19,21 @@ use sealpost_core::id::EmailId;
 use sealpost_handler::answer::{Answer, Problem};
 use sealpost_handler::caller::Caller;
 use sealpost_handler::finish;
-use sealpost_handler::request::{Body, idempotency_key};
+use sealpost_handler::request::{Body, Segment, idempotency_key};
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi};
 
 use view::{Changed, EmailList, EmailView, Ids, Plans, Reference};
 
 /// Every route of this function, as `template.yaml` has them.
-pub const ROUTES: [(&str, &str); 7] = [
+pub const ROUTES: [(&str, &str); 8] = [
     ("POST", "/emails"),
     ("POST", "/emails/batch"),
     ("GET", "/emails"),
     ("GET", "/emails/{id}"),
     ("PATCH", "/emails/{id}"),
     ("POST", "/emails/{id}/cancel"),
+    ("POST", "/emails/{id}/notices"),
     ("POST", "/encryption/plan"),
 ];
 
@@ -42,6 +44,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/emails/batch", post(send_batch))
         .route("/emails/{id}", get(get_email).patch(change_email))
         .route("/emails/{id}/cancel", post(cancel_email))
+        .route("/emails/{id}/notices", post(renew_notice))
         .route("/encryption/plan", post(plan_email))
         .with_state(app);
     finish(routes)
@@ -50,8 +53,7 @@ pub fn router(app: Arc<App>) -> Router {
 /// The OpenAPI description of these routes.
 #[derive(OpenApi)]
 #[openapi(
-    paths(send_email, send_batch, list_emails, get_email, change_email, cancel_email, plan_email),
-    components(schemas(SendRequest, Problem)),
+    paths(send_email, send_batch, list_emails, get_email, change_email, cancel_email, renew_notice, plan_email),
     tags((name = "emails", description = "Send, plan and read back"))
 )]
 pub struct Api;
@@ -117,6 +119,7 @@ async fn send_batch(
 #[serde(deny_unknown_fields)]
 struct PageQuery {
     /// How many, 1 to 100; 20 by default.
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<usize>,
     /// Only older ones than this id.
     after: Option<String>,
@@ -179,7 +182,7 @@ async fn list_emails(
 async fn get_email(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment<String>,
 ) -> Answer<Json<EmailView>> {
     Ok(Json(EmailView::new(read::get(&app, &actor, &id).await?)))
 }
@@ -204,7 +207,7 @@ async fn get_email(
 async fn change_email(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment<String>,
     Body(body): Body,
 ) -> Answer<Json<Changed>> {
     Ok(Json(Changed::new(&schedule::change(&app, &actor, &id, &body).await?)))
@@ -226,9 +229,36 @@ async fn change_email(
 async fn cancel_email(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment<String>,
 ) -> Answer<Json<Changed>> {
     Ok(Json(Changed::new(&schedule::cancel(&app, &actor, &id).await?)))
+}
+
+/// Answer a portal notice that was lost with a new one, under a new link, to the same address. The old link ends.
+#[utoipa::path(
+    post, path = "/emails/{id}/notices", tag = "emails", operation_id = "renewNotice", security(("api_key" = [])),
+    params(("id" = String, Path, description = "The email's id")),
+    request_body = NoticeRequest,
+    responses(
+        (status = 200, description = "A new notice is on its way", body = Changed),
+        (status = 400, description = "Not readable", body = Problem),
+        (status = 401, description = "No API key", body = Problem),
+        (status = 403, description = "The key is not valid, or lacks the scope `emails:send`", body = Problem),
+        (status = 404, description = "Unknown, or another tenant's", body = Problem),
+        (status = 409, description = "It did not go to the portal, or is not sent; nothing was changed", body = Problem),
+        (status = 413, description = "Too large", body = Problem),
+        (status = 422, description = "A field breaks a rule, or the email was not for this address", body = Problem),
+        (status = 429, description = "It was made anew three times within a day", body = Problem),
+        (status = 503, description = "Try again later", body = Problem),
+    )
+)]
+async fn renew_notice(
+    State(app): State<Arc<App>>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+    Body(body): Body,
+) -> Answer<Json<Changed>> {
+    Ok(Json(Changed::new(&notice::renew(&app, &actor, &id, &body).await?)))
 }
 
 /// Show how an email would go to each recipient, without sending it.

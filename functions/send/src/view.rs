@@ -97,7 +97,7 @@ pub(crate) struct RecipientView {
     ended_because: Option<String>,
     /// What its reader did, where that is counted.
     engagement: Option<EngagementView>,
-    events: Vec<EventView>,
+    events: Vec<TimelineView>,
 }
 
 /// How often a mail was opened and its links followed. An opening is not a reading.
@@ -115,7 +115,7 @@ pub(crate) struct EngagementView {
 
 /// Something that happened.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct EventView {
+pub(crate) struct TimelineView {
     #[serde(rename = "type")]
     kind: String,
     /// RFC 3339.
@@ -205,7 +205,7 @@ impl RecipientView {
         let events = delivery
             .timeline()
             .into_iter()
-            .map(|event| EventView {
+            .map(|event| TimelineView {
                 kind: event.kind,
                 at: at(event.at_ms),
             })

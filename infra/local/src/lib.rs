@@ -13,5 +13,22 @@ use utoipa::OpenApi as _;
 pub fn openapi() -> String {
     let mut api = admin::Api::openapi();
     api.merge(send::Api::openapi());
+    admin::description::complete(&mut api);
     api.to_pretty_json().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use utoipa::OpenApi as _;
+
+    #[test]
+    fn no_two_types_share_a_name_in_the_description() {
+        let [admin, send] = [admin::Api::openapi(), send::Api::openapi()].map(|api| api.components.unwrap().schemas);
+        for (name, schema) in &send {
+            assert!(
+                admin.get(name).is_none_or(|other| other == schema),
+                "one of the two types {name} needs another name"
+            );
+        }
+    }
 }

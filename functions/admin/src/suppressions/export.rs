@@ -31,11 +31,14 @@ pub(crate) enum ExportFormat {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ExportQuery {
     /// `ndjson` (the default) or `csv`.
+    #[param(inline)]
     format: Option<ExportFormat>,
     /// How many, 1 to 1,000; 1,000 by default.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// Only older ones than this id.
     after: Option<String>,
@@ -45,7 +48,8 @@ pub(crate) struct ExportQuery {
 #[utoipa::path(
     get, path = "/suppressions/export", tag = "suppressions", operation_id = "exportSuppressions", security(("api_key" = [])),
     params(ExportQuery),
-    responses((status = 200, description = "A line a suppression", body = String, content_type = "application/x-ndjson"),
+    responses((status = 200, description = "A line a suppression",
+        content((String = "application/x-ndjson"), (String = "text/csv"))),
         (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem))
 )]
 pub(crate) async fn export_suppressions(

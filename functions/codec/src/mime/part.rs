@@ -142,7 +142,8 @@ fn with_subject(html: &str, subject: &str) -> String {
 }
 
 /// Quoted-printable of text with LF line ends (RFC 2045 section 6.7). A dot or `From ` at the beginning of a line is
-/// escaped as well, because SMTP relays and mailbox files change those (RFC 8551 section 3.1.3).
+/// escaped as well, because SMTP relays and mailbox files change those (RFC 8551 section 3.1.3), and two hyphens, so that no
+/// line of a body looks like a boundary.
 fn quoted_printable(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + text.len() / 8);
     let mut lines = text.split('\n').peekable();
@@ -154,7 +155,8 @@ fn quoted_printable(text: &str) -> Vec<u8> {
                 out.extend_from_slice(b"=\r\n");
                 column = 0;
             }
-            let is_changed_by_relays = column == 0 && (octet == b'.' || rest.starts_with(b"From "));
+            let is_changed_by_relays =
+                column == 0 && (octet == b'.' || rest.starts_with(b"From ") || rest.starts_with(b"--"));
             let is_plain = match octet {
                 b' ' | b'\t' => !after.is_empty(),
                 b'=' => false,

@@ -6,7 +6,9 @@
 
 use std::{fmt, panic};
 
-use mail_parser::{Address, Message, MessageParser, MimeHeaders, PartType};
+use mail_parser::decoders::base64::base64_decode;
+use mail_parser::decoders::quoted_printable::quoted_printable_decode;
+use mail_parser::{Address, Encoding, Message, MessageParser, MessagePart, MimeHeaders, PartType};
 
 use super::header;
 use crate::html;
@@ -221,10 +223,10 @@ fn collect(message: &Message<'_>) -> ReadMessage {
         date: message.date().map(|date| date.to_timestamp()),
         text,
         html,
-        attachments: message.attachments().map(attachment).collect(),
+        attachments: message.attachments().map(|part| attachment(message, part)).collect(),
         headers: message
             .headers_raw()
-            .map(|(name, value)| (name.to_owned(), value.replace(['\r', '\n'], "").trim().to_owned()))
+            .map(|(name, value)| (one_line(name), one_line(value)))
             .collect(),
     }
 }
@@ -241,13 +243,19 @@ fn addresses(list: Option<&Address<'_>>) -> Vec<ReadAddress> {
         .collect()
 }
 
-fn attachment(part: &mail_parser::MessagePart<'_>) -> ReadAttachment {
+/// Without line ends, which the parser leaves in broken names of fields as well.
+fn one_line(text: &str) -> String {
+    text.replace(['\r', '\n'], "").trim().to_owned()
+}
+
+fn attachment(message: &Message<'_>, part: &MessagePart<'_>) -> ReadAttachment {
     let kind = part.content_type().map(|kind| match kind.subtype() {
         Some(subtype) => format!("{}/{subtype}", kind.ctype()).to_ascii_lowercase(),
         None => kind.ctype().to_ascii_lowercase(),
     });
     let content = match &part.body {
         PartType::Message(message) => message.raw_message().to_vec(),
+        PartType::Text(_) | PartType::Html(_) => octets(message, part).unwrap_or_else(|| part.contents().to_vec()),
         _ => part.contents().to_vec(),
     };
     ReadAttachment {
@@ -258,6 +266,18 @@ fn attachment(part: &mail_parser::MessagePart<'_>) -> ReadAttachment {
         content_type: kind.unwrap_or_else(|| "application/octet-stream".to_owned()),
         content_id: part.content_id().map(|id| id.trim_matches(['<', '>']).to_owned()),
         content,
+    }
+}
+
+/// A file of text as its octets: the parser's own text of it has been through a charset, which may have lost some.
+fn octets(message: &Message<'_>, part: &MessagePart<'_>) -> Option<Vec<u8>> {
+    let start = usize::try_from(part.offset_body).ok()?;
+    let end = usize::try_from(part.offset_end).ok()?;
+    let raw = message.raw_message.get(start..end)?;
+    match part.encoding {
+        Encoding::None => Some(raw.to_vec()),
+        Encoding::QuotedPrintable => quoted_printable_decode(raw),
+        Encoding::Base64 => base64_decode(raw),
     }
 }
 

@@ -106,11 +106,14 @@ fn outcome(observed: &BTreeSet<Observed>, attempt: u32) -> Option<What> {
 
 /// What the whole delivery has come to: a complaint or a reading whatever the attempt, then a delivery by any attempt, since
 /// two attempts may have gone out after a doubt, and else what the latest attempt came to.
-fn overall(observed: &BTreeSet<Observed>, latest: u32) -> Option<What> {
+/// What belongs to a notice that was renewed since is history.
+fn overall(row: &DeliveryRow) -> Option<What> {
+    let observed = &row.observed;
     if crate::planted!("bug_15") {
         return observed.iter().max_by_key(|one| one.at_ms).map(|one| one.what);
     }
-    let attempts: BTreeSet<u32> = observed.iter().map(|one| one.attempt).collect();
+    let attempts = observed.iter().map(|one| one.attempt);
+    let attempts: BTreeSet<u32> = attempts.filter(|attempt| *attempt > row.n_attempts_before).collect();
     let outcomes: Vec<What> = attempts
         .into_iter()
         .filter_map(|attempt| outcome(observed, attempt))
@@ -118,13 +121,19 @@ fn overall(observed: &BTreeSet<Observed>, latest: u32) -> Option<What> {
     [What::Complained, What::PickedUp, What::Delivered]
         .into_iter()
         .find(|what| outcomes.contains(what))
-        .or_else(|| outcome(observed, latest))
+        .or_else(|| row.outcome())
 }
 
 impl DeliveryRow {
+    /// What the latest attempt has come to, unless it is one of a notice that was renewed since.
+    fn outcome(&self) -> Option<What> {
+        let is_present = self.attempt > self.n_attempts_before;
+        is_present.then(|| outcome(&self.observed, self.attempt)).flatten()
+    }
+
     /// The status that the observations give; `None` where they say nothing.
     pub(super) fn observed_status(&self) -> Option<Status> {
-        overall(&self.observed, self.attempt).map(|what| match what {
+        overall(self).map(|what| match what {
             What::Accepted => Status::Sent,
             What::Delayed => Status::DeliveryDelayed,
             What::Delivered => Status::Delivered,
@@ -138,18 +147,12 @@ impl DeliveryRow {
 
     /// Whether SES has said all that matters of the latest attempt.
     pub(super) fn is_observed_to_the_end(&self) -> bool {
-        !matches!(
-            overall(&self.observed, self.attempt),
-            None | Some(What::Accepted | What::Delayed)
-        )
+        !matches!(overall(self), None | Some(What::Accepted | What::Delayed))
     }
 
     /// Whether some attempt is known to have reached the recipient, whatever became of the others.
     pub(super) fn is_there_by_any_attempt(&self) -> bool {
-        matches!(
-            overall(&self.observed, self.attempt),
-            Some(What::Delivered | What::PickedUp | What::Complained)
-        )
+        matches!(overall(self), Some(What::Delivered | What::PickedUp | What::Complained))
     }
 
     /// Whether nobody knows what became of the latest attempt, so that an event may still say it.
@@ -158,7 +161,7 @@ impl DeliveryRow {
             State::Submitting => true,
             // A delivery that policy stopped is held for another reason than a doubt, and says so.
             State::Held => self.ended_because.is_none(),
-            State::Ready | State::Claimed => self.attempt > 0,
+            State::Ready | State::Claimed => self.attempt > self.n_attempts_before,
             _ => false,
         }
     }
@@ -187,7 +190,7 @@ impl DeliveryRow {
             return None;
         }
         let mut told = Vec::new();
-        let latest = outcome(&self.observed, self.attempt);
+        let latest = self.outcome();
         let may_reroute =
             !self.portal_only && (self.is_open() || self.state == State::Sent) && !self.is_there_by_any_attempt();
         if matches!(latest, Some(What::NotByTls | What::NotInTime)) && may_reroute {
@@ -423,6 +426,29 @@ mod tests {
             "what arrived is not sent by the portal too"
         );
         assert_eq!(told, [EventType::EmailBounced]);
+    }
+
+    #[test]
+    fn what_became_of_a_lost_notice_says_nothing_of_the_new_one() {
+        let mut read = row(State::Sent, 1);
+        for what in [What::Accepted, What::Delivered, What::PickedUp] {
+            (read, _) = read.observe(&seen(what, 1, 5), 6).unwrap();
+        }
+        assert_eq!((read.status(), read.is_settled()), (Status::PickedUp, true));
+        let renewed = read.renewed(10);
+        assert_eq!((renewed.status(), renewed.is_settled()), (Status::Queued, false));
+        // Late word of the old notice neither stops the new one nor stands for it.
+        let (mut renewed, _) = renewed.observe(&seen(What::Returned, 1, 9), 11).unwrap();
+        assert_eq!(renewed.state, State::Ready);
+        renewed.state = State::Submitting;
+        renewed.attempt = 2;
+        let (mut renewed, _) = renewed.observe(&seen(What::Complained, 1, 12), 13).unwrap();
+        assert_eq!(renewed.state, State::Submitting);
+        assert!(!renewed.is_there_by_any_attempt());
+        (renewed, _) = renewed.observe(&seen(What::Delivered, 2, 14), 15).unwrap();
+        assert_eq!((renewed.state, renewed.status()), (State::Sent, Status::Delivered));
+        assert_eq!(renewed.n_renewals_since(9), 1);
+        assert_eq!(renewed.n_renewals_since(10), 0);
     }
 
     #[test]

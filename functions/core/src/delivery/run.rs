@@ -254,6 +254,7 @@ impl Work<'_> {
             tenant: self.tenant,
             email: &self.email,
             delivery: &row.id,
+            n_renewals: row.n_renewals,
             head,
             recipient,
             record: key,
@@ -472,7 +473,7 @@ impl Work<'_> {
 }
 
 /// Tells the queue of one delivery; a loss is made good by the sweep.
-pub(super) async fn hint(app: &App, ticket: Ticket) {
+pub(crate) async fn hint(app: &App, ticket: Ticket) {
     if let Err(error) = app.enqueue(&[ticket], 0).await {
         tracing::warn!(kind = ?error.kind(), "the queue did not take a ticket; the sweep will");
     }

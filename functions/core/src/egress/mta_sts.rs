@@ -56,7 +56,7 @@ impl Client {
 
 /// What a policy file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Policy {
+pub(crate) enum Policy {
     Enforce { mx: Vec<String> },
     Other,
     Broken,
@@ -73,7 +73,7 @@ pub(super) fn from_table(domain: &str) -> MtaSts {
 
 /// Whether the text records announce a policy (RFC 8461 section 3.1): `None` when they contradict each other or are malformed,
 /// which the RFC would take as no policy.
-fn is_announced(records: &[String]) -> Option<bool> {
+pub(crate) fn is_announced(records: &[String]) -> Option<bool> {
     //= RFC 8461 section 3.1
     //# resulting records that do not begin with "v=STSv1;" are discarded
     let mut records = records.iter().filter_map(|record| record.strip_prefix("v=STSv1;"));
@@ -92,7 +92,7 @@ fn is_announced(records: &[String]) -> Option<bool> {
 
 /// Reads a policy file (RFC 8461 section 3.2). What is malformed or says a thing twice is broken, where the RFC would take the
 /// first of the two.
-fn parse(text: &str) -> Policy {
+pub(crate) fn parse(text: &str) -> Policy {
     let (mut version, mut mode, mut max_age, mut mx) = (None, None, None, Vec::new());
     for line in text.trim_end_matches(['\r', '\n']).split('\n') {
         let line = line.strip_suffix('\r').unwrap_or(line).trim_end_matches([' ', '\t']);
@@ -148,7 +148,7 @@ fn is_pattern(pattern: &str) -> bool {
 
 /// Whether every mail host matches a pattern. A sender that keeps MTA-STS itself would pass over a host that does not; SES does
 /// not say that it keeps it, so that one such host is too many.
-fn covers(patterns: &[String], hosts: &[String]) -> bool {
+pub(crate) fn covers(patterns: &[String], hosts: &[String]) -> bool {
     let matches = |host: &str| {
         patterns.iter().any(|pattern| match pattern.strip_prefix("*.") {
             None => pattern == host,

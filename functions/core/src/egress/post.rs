@@ -259,7 +259,7 @@ fn reason(error: &reqwest::Error, is_https: bool) -> &'static str {
 }
 
 /// When the receiver wants to be asked again (RFC 9110 section 10.2.3), in seconds from now, between none and a day.
-fn retry_after_s(headers: &HeaderMap, now_ms: i64) -> Option<i64> {
+pub(crate) fn retry_after_s(headers: &HeaderMap, now_ms: i64) -> Option<i64> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let after_s = if is_number {

@@ -29,11 +29,31 @@ pub const MAX_EMAILS: usize = 100;
 /// An event takes two items of a transaction's hundred.
 const EVENTS_A_TRANSACTION: usize = 50;
 
-/// The commit mark of a batch.
+/// The mark of a batch: that it is committed, or that it never will be.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct BatchRow {
+    /// None where it was given up.
     pub(crate) emails: Vec<EmailId>,
-    pub(crate) committed_at_ms: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    committed_at_ms: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    given_up_at_ms: Option<i64>,
+}
+
+impl BatchRow {
+    /// The mark that keeps a batch from ever being committed, since both marks stand in one place.
+    pub(crate) fn given_up(now_ms: i64) -> Self {
+        Self {
+            emails: Vec::new(),
+            committed_at_ms: None,
+            given_up_at_ms: Some(now_ms),
+        }
+    }
+
+    /// Whether the batch's emails count.
+    pub(crate) fn is_committed(&self) -> bool {
+        self.committed_at_ms.is_some()
+    }
 }
 
 /// Accepts the emails in `body`, a JSON array.
@@ -177,7 +197,8 @@ async fn commit(
 ) -> Result<()> {
     let row = BatchRow {
         emails: emails.to_vec(),
-        committed_at_ms: app.clock.now_ms(),
+        committed_at_ms: Some(app.clock.now_ms()),
+        given_up_at_ms: None,
     };
     let entry = Entry {
         tenant,

@@ -172,7 +172,27 @@ pub(crate) async fn deliveries(app: &App, tenant: &TenantId, email: &EmailId) ->
 pub(crate) async fn is_committed(app: &App, tenant: &TenantId, row: &EmailRow) -> Result<bool> {
     match &row.batch {
         None => Ok(true),
-        Some(batch) => Ok(app.get::<BatchRow>(&Key::Batch(tenant, batch)).await?.is_some()),
+        Some(batch) => {
+            let mark = app.get::<BatchRow>(&Key::Batch(tenant, batch)).await?;
+            Ok(mark.is_some_and(|mark| mark.is_committed()))
+        }
+    }
+}
+
+/// An email that counts, for its sender to change.
+///
+/// # Errors
+/// NotFound, also for another tenant's; Unavailable.
+pub(super) async fn find(app: &App, actor: &Actor, tenant: &TenantId, id: &str) -> Result<EmailRow> {
+    let id = EmailId::parse(id).ok_or_else(Error::not_found)?;
+    let email = app.get::<EmailRow>(&Key::Email(tenant, &id)).await?;
+    let email = email
+        .filter(|email| actor.sees(email.is_test))
+        .ok_or_else(Error::not_found)?;
+    if is_committed(app, tenant, &email).await? {
+        Ok(email)
+    } else {
+        Err(Error::not_found())
     }
 }
 
@@ -181,10 +201,13 @@ async fn listed(app: &App, actor: &Actor, tenant: &TenantId, page: &Page, wanted
     let first = app.tenant(tenant).await?.created_at_ms;
     let first = Timestamp::from_millisecond(first).unwrap_or(Timestamp::UNIX_EPOCH);
     let upward = page.before.is_some();
+    let now = app.clock.now();
+    // An id that nobody was given may name any time; outside these months there is nothing to look at.
+    let within = |id: &EmailId| id.made_at().min(now).max(first);
     let (start, end) = match (&page.before, &page.after) {
-        (Some(before), _) => (before.made_at(), app.clock.now()),
-        (None, Some(after)) => (after.made_at(), first),
-        (None, None) => (app.clock.now(), first),
+        (Some(before), _) => (within(before), now),
+        (None, Some(after)) => (within(after), first),
+        (None, None) => (now, first),
     };
     let mut ids = Vec::new();
     let mut batches: HashMap<_, bool> = HashMap::new();

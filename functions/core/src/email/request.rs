@@ -1,10 +1,12 @@
 //! The body of `POST /emails`: Resend's shape and our additions, checked field by field.
 
+mod schema;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Span;
 use sealpost_codec::address::{Address, Mailbox};
-use sealpost_codec::mime::{self, Attachment, Content};
+use sealpost_codec::mime::{self, Attachment, Content, ReadError};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
@@ -36,31 +38,40 @@ const MAX_TAGS: usize = 50;
 #[serde(deny_unknown_fields)]
 pub struct SendRequest {
     /// The sender, at a domain of the tenant: `Name <a@b>` or `a@b`.
+    #[schema(example = "Clinic <care@clinic.test>")]
     from: String,
     /// One or many; at most 50 in `to`, `cc` and `bcc` together.
-    #[schema(schema_with = one_or_many)]
+    #[schema(schema_with = schema::at_least_one)]
     to: OneOrMany,
     #[serde(default)]
-    #[schema(schema_with = one_or_many)]
+    #[schema(schema_with = schema::one_or_many)]
     cc: Option<OneOrMany>,
     #[serde(default)]
-    #[schema(schema_with = one_or_many)]
+    #[schema(schema_with = schema::one_or_many)]
     bcc: Option<OneOrMany>,
     #[serde(default)]
-    #[schema(schema_with = one_or_many)]
+    #[schema(schema_with = schema::one_or_many)]
     reply_to: Option<OneOrMany>,
+    /// Without line breaks.
     #[serde(default)]
+    #[schema(required = true, value_type = String, min_length = 1, max_length = 900, example = "Your results")]
     subject: Option<String>,
+    /// An email has HTML, text or both.
     #[serde(default)]
+    #[schema(example = "<p>They are fine.</p>")]
     html: Option<String>,
+    /// An email has HTML, text or both.
     #[serde(default)]
+    #[schema(example = "They are fine.")]
     text: Option<String>,
+    /// Header fields of the sender's own, at most 50.
     #[serde(default)]
-    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
+    #[schema(schema_with = schema::header_fields)]
     headers: Option<Headers>,
     #[serde(default)]
     attachments: Option<Vec<AttachmentRequest>>,
     #[serde(default)]
+    #[schema(max_items = 50)]
     tags: Option<Vec<Tag>>,
     #[serde(default)]
     security: Option<SecurityRequest>,
@@ -68,7 +79,9 @@ pub struct SendRequest {
     data_class: Option<DataClass>,
     #[serde(default)]
     purpose: Option<Purpose>,
+    /// The sender's own reference of the patient.
     #[serde(default)]
+    #[schema(min_length = 1, max_length = 128)]
     patient_ref: Option<String>,
     /// When to send it, at most 365 days ahead: RFC 3339, or `in 5 min`, `in 2 hours`, `in 3 days`.
     #[serde(default)]
@@ -84,8 +97,10 @@ pub struct SendRequest {
 #[serde(deny_unknown_fields)]
 pub struct Tag {
     /// ASCII letters, digits, `_` and `-`, at most 256.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,256}$")]
     pub name: String,
     /// As the name.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,256}$")]
     pub value: String,
 }
 
@@ -119,13 +134,18 @@ struct SecurityRequest {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct AttachmentRequest {
+    #[schema(min_length = 1, example = "results.pdf")]
     filename: String,
-    /// Base64 (RFC 4648 section 4), or an array of byte values.
-    #[schema(value_type = String)]
+    /// Base64 (RFC 4648 section 4), or an array of byte values, or Node's JSON of a `Buffer`.
+    #[schema(schema_with = schema::text_or_bytes)]
     content: AttachmentBytes,
+    /// What its name says by default.
     #[serde(default)]
+    #[schema(min_length = 3, example = "application/pdf")]
     content_type: Option<String>,
+    /// How the HTML names it, after `cid:`.
     #[serde(default)]
+    #[schema(min_length = 1, max_length = 130, example = "logo")]
     content_id: Option<String>,
 }
 
@@ -138,6 +158,13 @@ enum OneOrMany {
 }
 
 impl OneOrMany {
+    fn len(&self) -> usize {
+        match self {
+            OneOrMany::One(_) => 1,
+            OneOrMany::Many(texts) => texts.len(),
+        }
+    }
+
     fn entries(&self, field: &str) -> Vec<(String, &str)> {
         match self {
             OneOrMany::One(text) => vec![(format!("/{field}"), text)],
@@ -179,11 +206,19 @@ struct AttachmentBytes(Vec<u8>);
 impl<'de> Deserialize<'de> for AttachmentBytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged)]
+        #[serde(untagged, deny_unknown_fields)]
         enum Form {
             Text(String),
             Numbers(Vec<u8>),
-            Buffer { data: Vec<u8> },
+            Buffer {
+                #[serde(rename = "type")]
+                _kind: BufferKind,
+                data: Vec<u8>,
+            },
+        }
+        #[derive(Deserialize)]
+        enum BufferKind {
+            Buffer,
         }
         match Form::deserialize(deserializer)? {
             Form::Text(text) => {
@@ -192,18 +227,9 @@ impl<'de> Deserialize<'de> for AttachmentBytes {
                     D::Error::custom(format!("{OURS}This is not valid base64 (RFC 4648 section 4)."))
                 })?))
             }
-            Form::Numbers(bytes) | Form::Buffer { data: bytes } => Ok(Self(bytes)),
+            Form::Numbers(bytes) | Form::Buffer { data: bytes, .. } => Ok(Self(bytes)),
         }
     }
-}
-
-fn one_or_many() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
-    use utoipa::openapi::schema::{Array, Object, OneOfBuilder, Type};
-    use utoipa::openapi::{RefOr, Schema};
-    let string = || Object::with_type(Type::String);
-    RefOr::T(Schema::OneOf(
-        OneOfBuilder::new().item(string()).item(Array::new(string())).build(),
-    ))
 }
 
 /// A request that keeps every rule.
@@ -238,6 +264,10 @@ impl SendRequest {
     pub(crate) fn check(self, now_ms: i64, mode: Mode) -> Result<Checked> {
         let mut faults = Vec::new();
         let from = mailbox("/from", &self.from, &mut faults);
+        // Counted before any of them is looked at: a body has room for a million.
+        if let Some(fault) = self.too_many_mailboxes() {
+            return Err(Error::faults(vec![fault]));
+        }
         let to = recipients("to", Some(&self.to), mode, &mut faults);
         let cc = recipients("cc", self.cc.as_ref(), mode, &mut faults);
         let bcc = recipients("bcc", self.bcc.as_ref(), mode, &mut faults);
@@ -245,24 +275,13 @@ impl SendRequest {
         if to.is_empty() && faults.is_empty() {
             faults.push(Fault::new("/to", "At least one recipient is required."));
         }
-        let n_recipients = to.len() + cc.len() + bcc.len();
-        if n_recipients > MAX_RECIPIENTS {
-            let field = if to.len() > MAX_RECIPIENTS {
-                "/to"
-            } else if cc.len() > bcc.len() {
-                "/cc"
-            } else {
-                "/bcc"
-            };
-            faults.push(Fault::new(
-                field,
-                "An email has at most 50 recipients in to, cc and bcc together.",
-            ));
-        }
         let subject = self.subject.unwrap_or_default();
         if subject.trim().is_empty() {
             faults.push(Fault::new("/subject", "This field is required."));
-        } else if subject.chars().any(char::is_control) {
+        } else if subject
+            .chars()
+            .any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'))
+        {
             faults.push(Fault::new(
                 "/subject",
                 "A subject has no line breaks and no control characters.",
@@ -322,6 +341,27 @@ impl SendRequest {
     }
 }
 
+impl SendRequest {
+    fn too_many_mailboxes(&self) -> Option<Fault> {
+        let n = |list: Option<&OneOrMany>| list.map_or(0, OneOrMany::len);
+        let (to, cc, bcc) = (self.to.len(), n(self.cc.as_ref()), n(self.bcc.as_ref()));
+        if n(self.reply_to.as_ref()) > MAX_RECIPIENTS {
+            return Some(Fault::new(
+                "/reply_to",
+                "An email has at most 50 addresses for answers.",
+            ));
+        }
+        let field = match () {
+            () if to.saturating_add(cc).saturating_add(bcc) <= MAX_RECIPIENTS => return None,
+            () if to > MAX_RECIPIENTS => "/to",
+            () if cc > bcc => "/cc",
+            () => "/bcc",
+        };
+        let detail = "An email has at most 50 recipients in to, cc and bcc together.";
+        Some(Fault::new(field, detail))
+    }
+}
+
 impl Checked {
     /// The message that is archived and that every recipient gets in one form or another.
     pub(crate) fn content(&self, message_id: String, date_s: i64) -> Content {
@@ -353,6 +393,18 @@ impl Checked {
                 Kind::TooLarge,
                 "The email is larger than 40 MB after encoding.",
                 vec![fault],
+            ));
+        }
+        // Whatever the plan is now, the portal may have to show it.
+        if let Err(error) = mime::read(&message) {
+            let field = match error {
+                ReadError::HeaderTooLarge => "/headers",
+                ReadError::TooManyParts => "/attachments",
+                _ => "/text",
+            };
+            return Err(Error::invalid(
+                field,
+                format!("The portal could not show this email: {error}."),
             ));
         }
         Ok(message)
@@ -556,3 +608,6 @@ fn security(request: Option<SecurityRequest>, faults: &mut Vec<Fault>) -> (Reque
 pub fn address(pointer: &str, text: &str) -> Result<Address> {
     Address::parse(text).map_err(|error| Error::invalid(pointer, error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,7 +83,7 @@ impl ScheduledRow {
 }
 
 /// The time that a request asks for, if that is later than now.
-pub(super) fn later(text: Option<&str>, now_ms: i64, faults: &mut Vec<Fault>) -> Option<i64> {
+pub(crate) fn later(text: Option<&str>, now_ms: i64, faults: &mut Vec<Fault>) -> Option<i64> {
     match parse(text?, now_ms) {
         Ok(at_ms) => (at_ms > now_ms).then_some(at_ms),
         Err(detail) => {
@@ -166,7 +166,7 @@ pub async fn change(app: &App, actor: &Actor, id: &str, body: &[u8]) -> Result<E
         .map_err(|detail| Error::invalid("/scheduled_at", detail))?
         .max(now_ms);
     for _ in 0..TRIES {
-        let email = find(app, actor, tenant, id).await?;
+        let email = read::find(app, actor, tenant, id).await?;
         let from_ms = waiting(&email)?;
         if email.canceled_at_ms.is_some() {
             return Err(Error::new(
@@ -220,7 +220,7 @@ pub async fn change(app: &App, actor: &Actor, id: &str, body: &[u8]) -> Result<E
 pub async fn cancel(app: &App, actor: &Actor, id: &str) -> Result<EmailId> {
     let tenant = actor.tenant_with(Scope::EmailsSend)?;
     for _ in 0..TRIES {
-        let email = find(app, actor, tenant, id).await?;
+        let email = read::find(app, actor, tenant, id).await?;
         if email.canceled_at_ms.is_some() {
             return Ok(email.id);
         }
@@ -355,19 +355,6 @@ fn still_waits(at_ms: i64) -> Expression {
         "scheduled_at_ms = :at AND attribute_not_exists(fired_at_ms) AND attribute_not_exists(canceled_at_ms)",
     )
     .with(":at", number(at_ms))
-}
-
-async fn find(app: &App, actor: &Actor, tenant: &TenantId, id: &str) -> Result<EmailRow> {
-    let id = EmailId::parse(id).ok_or_else(Error::not_found)?;
-    let email = app.get::<EmailRow>(&Key::Email(tenant, &id)).await?;
-    let email = email
-        .filter(|email| actor.sees(email.is_test))
-        .ok_or_else(Error::not_found)?;
-    if read::is_committed(app, tenant, &email).await? {
-        Ok(email)
-    } else {
-        Err(Error::not_found())
-    }
 }
 
 /// The time that an email waits for, or that it is too late.

@@ -26,6 +26,7 @@ const LANES: usize = 16;
 #[serde(deny_unknown_fields)]
 pub struct BatchAdd {
     /// The addresses, 1 to 100.
+    #[schema(min_items = 1, max_items = 100)]
     emails: Vec<String>,
 }
 
@@ -36,9 +37,11 @@ pub struct BatchAdd {
 pub struct BatchRemove {
     /// Addresses, 1 to 100.
     #[serde(default)]
+    #[schema(min_items = 1, max_items = 100)]
     emails: Option<Vec<String>>,
     /// Ids, 1 to 100.
     #[serde(default)]
+    #[schema(min_items = 1, max_items = 100)]
     ids: Option<Vec<String>>,
 }
 
@@ -48,7 +51,7 @@ pub struct BatchRemove {
 #[serde(deny_unknown_fields)]
 pub struct Import {
     /// The rows, 1 to 1,000.
-    #[schema(value_type = Vec<NewSuppression>)]
+    #[schema(value_type = Vec<NewSuppression>, min_items = 1, max_items = 1000)]
     rows: Vec<ImportRow>,
 }
 

@@ -118,6 +118,7 @@ async fn lines(app: &App, tenant: &TenantId, shard: u8, page: &Page, wanted: usi
 #[serde(deny_unknown_fields)]
 pub struct Check {
     /// The addresses, 1 to 100.
+    #[schema(min_items = 1, max_items = 100)]
     emails: Vec<String>,
     /// What the mail would be sent for; the policy's default purpose where it is not given.
     #[serde(default)]

@@ -81,6 +81,7 @@ pub struct NewEndpoint {
     /// An HTTPS URL at a public host name.
     pub endpoint: String,
     /// The types of events that it is told of, such as `email.delivered`; at least one.
+    #[schema(min_items = 1, value_type = Vec<EventType>)]
     pub events: Vec<String>,
 }
 
@@ -96,6 +97,7 @@ pub struct Change {
     pub endpoint: Option<String>,
     /// Other types of events.
     #[serde(default)]
+    #[schema(min_items = 1, value_type = Option<Vec<EventType>>)]
     pub events: Option<Vec<String>>,
     /// Switches it on or off.
     #[serde(default)]

@@ -9,11 +9,13 @@ use crate::actor::Actor;
 use crate::app::App;
 use crate::aws::queue::LONGEST_DELAY_S;
 use crate::aws::table::{Expression, Outcome, Transaction, number};
+use crate::egress::Egress;
 use crate::egress::post::Posted;
 use crate::error::Result;
 use crate::event::EventRow;
 use crate::id::{EventId, TenantId, WebhookId};
 use crate::key::Key;
+use crate::webhook::signature::Secret;
 
 /// How long a claim holds: longer than the function may run.
 const CLAIM_MS: i64 = 60_000;
@@ -54,15 +56,7 @@ pub(super) async fn post(app: &App, actor: &Actor, tenant: &TenantId, webhook: &
     };
     let body = event.to_json().to_string().into_bytes();
     let secrets = endpoint::secrets(app, tenant, &endpoint, now_ms).await?;
-    let headers = signature::headers(id.as_str(), now_ms.div_euclid(1000), &body, &secrets)?;
-    let posted = match app.egress.check_url(&endpoint.url) {
-        Ok(url) => app.egress.post(&url, &headers, body, now_ms).await,
-        Err(_) => Posted {
-            status: None,
-            retry_after_s: None,
-            error: Some("refused_address"),
-        },
-    };
+    let posted = send(&app.egress, &endpoint.url, id.as_str(), body, &secrets, now_ms).await?;
     let ended_ms = app.clock.now_ms();
     row.tries.push(Try {
         at_ms: now_ms,
@@ -101,6 +95,26 @@ pub(super) async fn post(app: &App, actor: &Actor, tenant: &TenantId, webhook: &
         endpoint::disable(app, actor, tenant, &endpoint, why).await?;
     }
     Ok(())
+}
+
+/// Signs a message by every secret and posts it.
+pub(super) async fn send(
+    egress: &Egress,
+    url: &str,
+    id: &str,
+    body: Vec<u8>,
+    secrets: &[Secret],
+    now_ms: i64,
+) -> Result<Posted> {
+    let headers = signature::headers(id, now_ms.div_euclid(1000), &body, secrets)?;
+    match egress.check_url(url) {
+        Ok(url) => Ok(egress.post(&url, &headers, body, now_ms).await),
+        Err(_) => Ok(Posted {
+            status: None,
+            retry_after_s: None,
+            error: Some("refused_address"),
+        }),
+    }
 }
 
 /// Claims a row; `None` when somebody else was faster.

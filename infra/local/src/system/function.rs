@@ -88,6 +88,7 @@ impl Function {
             "encrypt" => events(&app, encrypt::handle),
             "tracking" => events(&app, tracking::handle),
             "webhook" => events(&app, webhook::handle),
+            "retention" => events(&app, retention::handle),
             other => bail!("template.yaml, {logical}: the local run has no function {other}"),
         };
         match handler {

@@ -279,6 +279,28 @@ async fn a_first_email_goes_all_the_way() {
 }
 
 #[tokio::test]
+async fn a_first_start_that_was_cut_off_leaves_one_tenant() {
+    let folder = Folder::new("seed");
+    let system = System::start(options(Some(&folder.0))).await.unwrap();
+    crate::demo::seed(&system).await.unwrap();
+    system.stop().await;
+    // As if it had been killed before the key was stored.
+    std::fs::remove_file(folder.0.join("demo.json")).unwrap();
+    let system = System::start(options(Some(&folder.0))).await.unwrap();
+    let seed = crate::demo::seed(&system).await.unwrap();
+    let admin = system.app("admin").unwrap();
+    assert_eq!(sealpost_core::tenant::all(&admin).await.unwrap().len(), 1);
+    let answer = reqwest::Client::new()
+        .get(format!("http://{}/emails", system.api))
+        .header("authorization", format!("Bearer {}", seed.api_key))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200);
+    system.stop().await;
+}
+
+#[tokio::test]
 async fn the_first_plan_of_a_new_tenant_is_answered() {
     let system = in_memory().await;
     let seed = crate::demo::seed(&system).await.unwrap();

@@ -139,3 +139,45 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_file_of_text_keeps_its_octets() {
+    let octets: Vec<u8> = (0..=255).collect();
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &octets);
+    for (kind, encoding, body, expected) in [
+        (
+            "text/csv; charset=iso-8859-1",
+            "base64",
+            encoded.clone(),
+            octets.clone(),
+        ),
+        ("text/plain; charset=utf-8", "base64", encoded.clone(), octets.clone()),
+        ("text/html", "base64", encoded, octets),
+        (
+            "text/plain",
+            "quoted-printable",
+            "=FF=00=E4 x".to_owned(),
+            b"\xff\0\xe4 x".to_vec(),
+        ),
+        ("text/plain", "7bit", "plain".to_owned(), b"plain".to_vec()),
+    ] {
+        let message = format!(
+            "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nx\r\n--b\r\nContent-Type: {kind}\r\n\
+             Content-Disposition: attachment\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n{body}\r\n--b--\r\n"
+        );
+        let read = read(message.as_bytes()).unwrap();
+        assert_eq!(read.attachments[0].content, expected, "{kind} {encoding}");
+    }
+}
+
+#[test]
+fn no_field_has_a_line_end_in_its_name_or_value() {
+    let read = read(b"X-A: a\r\n b\r\nT\nX-B\r9: b\r\n\r\nx").unwrap();
+    for (name, value) in &read.headers {
+        assert!(
+            !name.contains(['\r', '\n']) && !value.contains(['\r', '\n']),
+            "{name:?}"
+        );
+    }
+    assert_eq!(read.headers[0], ("X-A".to_owned(), "a b".to_owned()));
+}
