@@ -32,7 +32,7 @@ struct Lead {
 
 const MADE: &[(&str, &str)] = &[("id", "$response.body#/id")];
 const LISTED: &[(&str, &str)] = &[("id", "$response.body#/data/0/id")];
-const EMAIL: &[&str] = &["getEmail", "changeEmail", "cancelEmail"];
+const EMAIL: &[&str] = &["getEmail", "changeEmail", "cancelEmail", "renewNotice"];
 const SUPPRESSION: &[&str] = &["getSuppression", "removeSuppression"];
 const WEBHOOK: &[&str] = &[
     "readWebhook",

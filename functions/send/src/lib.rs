@@ -255,7 +255,7 @@ async fn cancel_email(
 async fn renew_notice(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment<String>,
     Body(body): Body,
 ) -> Answer<Json<Changed>> {
     Ok(Json(Changed::new(&notice::renew(&app, &actor, &id, &body).await?)))

@@ -104,6 +104,7 @@ async fn another_key(admin: &App, tenant: TenantId) -> Result<String> {
         permission: None,
         scopes: None,
         mode: Mode::Live,
+        expires_at: None,
     };
     let (_, api_key) = api_key::create(admin, &actor, new).await?;
     Ok(api_key)

@@ -20,6 +20,7 @@ use base64::engine::general_purpose::STANDARD;
 use sealpost_core::actor::Scope;
 use sealpost_core::app::App;
 use sealpost_core::clock::Clock;
+use sealpost_core::random::Random;
 use sealpost_core::config::{self, Config};
 use sealpost_core::id::{ApiKeyId, TenantId};
 use sealpost_core::key::Key;
@@ -71,7 +72,7 @@ impl Aws {
                 name => format!("http://aws.localhost/{}", name.to_ascii_lowercase()),
             })
         });
-        let app = App::new(config.expect("every name is there"), &sdk(&store), Clock::system());
+        let app = App::new(config.expect("every name is there"), &sdk(&store), Clock::system(), Random::system());
         let [live_key, test_key] = <[String; 2]>::try_from(keys).expect("there are two");
         Self {
             app,

@@ -35,14 +35,14 @@ const OWN_KEY: [&str; 2] = ["rosa@keys.test", "samir@certs.test"];
 pub(crate) struct Checker {
     pub(crate) violations: BTreeSet<Violation>,
     /// Emails that were seen durable after their answer.
-    acked: BTreeSet<String>,
+    pub(crate) acked: BTreeSet<String>,
     pub(crate) n_effects: usize,
     /// Whether anything was injected that may leave a doubt.
     pub(crate) has_faults: bool,
     /// Deliveries whose call to SES met a fate that leaves a doubt, by the bodies of the calls.
     pub(crate) ambiguous: BTreeSet<String>,
     /// What was sent for a delivery by a method other than TLS.
-    sealed: BTreeMap<(String, String), Vec<u8>>,
+    pub(crate) sealed: BTreeMap<(String, String), Vec<u8>>,
 }
 
 impl Checker {
