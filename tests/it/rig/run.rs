@@ -1,6 +1,6 @@
 //! One run: a world, its mischief, its end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -68,11 +68,13 @@ pub(crate) fn one(seed: u64, profile: &Profile) -> Outcome {
         let queue_trouble = if per_mille == 0 { 0 } else { dice.u32(..100) };
         let n_faults = RefCell::new(0_usize);
         let ambiguous = RefCell::new(BTreeSet::new());
+        let has_stalls = Cell::new(false);
         let mut mischief = Mischief {
             fates: Box::new(|call, phase, _| {
                 let fate = fate(call, phase, per_mille, &mut fates_dice);
                 if fate != Fate::Go {
                     *n_faults.borrow_mut() += 1;
+                    has_stalls.set(has_stalls.get() || matches!(fate, Fate::Stall | Fate::Late(_)));
                     if leaves_doubt(call, fate) {
                         ambiguous.borrow_mut().extend(delivery_of(call));
                     }
@@ -101,7 +103,8 @@ pub(crate) fn one(seed: u64, profile: &Profile) -> Outcome {
         }
         drop(mischief);
         checker.ambiguous = ambiguous.take();
-        world.quiesce().await;
+        checker.has_stalls = has_stalls.get();
+        world.quiesce(&mut checker).await;
         checker.end(&mut world).await;
         let n_faults = *n_faults.borrow();
         Ok(Outcome {

@@ -114,6 +114,7 @@ fn scenario(seed: u64, wanted: Option<&(Place, Phase, Fate)>) -> Swept {
         world.live(&mut mischief, &mut checker, &mut dice).await;
         drop(mischief);
         checker.ambiguous = ambiguous.take();
+        checker.has_stalls = matches!(wanted, Some((_, _, Fate::Stall | Fate::Late(_))));
         checker.end(&mut world).await;
         Ok(Swept {
             places: places.take(),

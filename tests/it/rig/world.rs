@@ -177,15 +177,7 @@ impl World {
             }
             self.sim.advance(Duration::from_secs(20)).await;
         }
-        for by in [1, 2, 3, 12, 12, 30, 240, 360, 360, 15] {
-            self.sim.advance(Duration::from_secs(by * 60 + 5)).await;
-            for _ in 0..200_000 {
-                if !self.sim.step(mischief).await.unwrap() {
-                    break;
-                }
-                checker.step(self).await;
-            }
-        }
+        self.pass(mischief, checker).await;
     }
 
     /// Decides what is to be sent: at least `n` emails.
@@ -312,13 +304,15 @@ impl World {
     }
 
     /// Everything goes right from now on, until nothing is left to be done at any time.
-    pub(crate) async fn quiesce(&mut self) {
+    pub(crate) async fn quiesce(&mut self, checker: &mut Checker) {
         let mut calm = Mischief::default();
         let mut dice = Rng::with_seed(0);
         loop {
             self.listen();
             let is_acting = self.act(&mut dice);
-            if self.sim.step(&mut calm).await.unwrap() || is_acting {
+            let has_stepped = self.sim.step(&mut calm).await.unwrap();
+            checker.step(self).await;
+            if has_stepped || is_acting {
                 continue;
             }
             self.listen();
@@ -327,13 +321,16 @@ impl World {
             }
             self.sim.advance(Duration::from_secs(30)).await;
         }
-        // Leases, deadlines and watches end one after the other.
-        let minutes = [1, 1, 2, 5, 5, 10, 10, 15, 30, 60, 120, 240, 240, 240, 15, 5];
-        for by in minutes {
+        self.pass(&mut calm, checker).await;
+    }
+
+    /// Lets the time pass in which leases, deadlines and watches end, one after the other.
+    async fn pass(&mut self, mischief: &mut Mischief<'_>, checker: &mut Checker) {
+        for by in [1, 2, 3, 12, 3, 12, 3, 30, 240, 360, 360, 3, 15] {
             self.sim.advance(Duration::from_secs(by * 60 + 5)).await;
-            self.sim.rest(&mut calm).await.unwrap();
-            self.sim.advance(Duration::from_secs(65)).await;
-            self.sim.rest(&mut calm).await.unwrap();
+            while self.sim.step(mischief).await.unwrap() {
+                checker.step(self).await;
+            }
         }
     }
 }

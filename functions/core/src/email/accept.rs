@@ -155,7 +155,12 @@ pub(crate) async fn stage(
         put => put?,
     };
     let version = match put {
-        Put::Created(version) => version,
+        Put::Created(Some(version)) => Some(version),
+        // The archive keeps versions: an answer that names none is not S3's, and nobody knows what is there.
+        Put::Created(None) if !crate::planted!("bug_12") => {
+            return Err(Error::new(Kind::Unavailable, "The object store is not available."));
+        }
+        Put::Created(None) => None,
         Put::Exists => return Err(Error::new(Kind::Unavailable, "The object store is not available.")),
     };
     let n_recipients = head.recipients().len();

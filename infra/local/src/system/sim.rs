@@ -131,6 +131,8 @@ struct Scheduled {
 
 struct Running {
     id: Arc<str>,
+    /// The name of the function; nothing for a request, whose front door may be several functions.
+    function: String,
     asked: Option<Asked>,
     task: JoinHandle<Option<Answer>>,
 }
@@ -246,6 +248,7 @@ impl Sim {
         });
         self.running.push(Running {
             id,
+            function: String::new(),
             asked: Some(asked),
             task,
         });
@@ -405,6 +408,7 @@ impl Sim {
         }
         let id = self.next_id();
         let (function, queue) = poller.names();
+        let function = function.to_owned();
         self.note(|| format!("{id} {function} takes {n_received} of {queue}: {n_lost} lost, {n_late} late, {n_doubled} doubled"));
         if kept.is_empty() {
             return Ok(true);
@@ -422,7 +426,12 @@ impl Sim {
             }
             None
         });
-        self.running.push(Running { id, asked: None, task });
+        self.running.push(Running {
+            id,
+            function,
+            asked: None,
+            task,
+        });
         Ok(true)
     }
 
@@ -440,7 +449,8 @@ impl Sim {
             let id = self.next_id();
             let name = Arc::clone(&id);
             self.note(|| format!("{id} {} on schedule", function.declared.binary));
-            let (function, input) = (Arc::clone(&function), input.clone());
+            let (name_of_it, input) = (function.declared.binary.clone(), input.clone());
+            let function = Arc::clone(&function);
             let task = tokio::spawn(async move {
                 if let Err(failed) = function.invoke(input, &name).await {
                     let cause = match &failed {
@@ -451,7 +461,12 @@ impl Sim {
                 }
                 None
             });
-            self.running.push(Running { id, asked: None, task });
+            self.running.push(Running {
+                id,
+                function: name_of_it,
+                asked: None,
+                task,
+            });
         }
         true
     }
@@ -485,8 +500,13 @@ impl Sim {
         match &fate {
             Fate::Stall | Fate::Late(_) => self.stalled.extend(call.invocation.clone()),
             Fate::Crash => {
-                let id = call.invocation.as_ref();
-                for running in self.running.iter().filter(|running| Some(&running.id) == id) {
+                // A function that handles a batch in tasks of its own does not say which invocation it is: all of it die.
+                let role = call.role.as_str();
+                let dies = |running: &&Running| match &call.invocation {
+                    Some(id) => running.id == *id,
+                    None => !running.function.is_empty() && role.ends_with(&format!("-{}", running.function)),
+                };
+                for running in self.running.iter().filter(dies) {
                     running.task.abort();
                 }
             }
@@ -512,7 +532,7 @@ impl Sim {
         let (ended, running) = std::mem::take(&mut self.running).into_iter().partition(|running| running.task.is_finished());
         self.running = running;
         let ended: Vec<Running> = ended;
-        for Running { id, asked, task } in ended {
+        for Running { id, asked, task, .. } in ended {
             let answer = task.await.ok().flatten();
             self.stalled.remove(&id);
             self.note(|| format!("{id} ends {:?}", answer.as_ref().map(|answer| answer.status)));
