@@ -13,6 +13,7 @@ mod admin;
 mod assignment;
 mod authority;
 mod calls;
+mod canary;
 mod contract;
 mod encrypt;
 mod engagement;

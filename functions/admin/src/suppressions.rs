@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -228,8 +228,14 @@ pub(crate) async fn get_suppression(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
     Segment(id): Segment<String>,
-) -> Answer<Json<SuppressionView>> {
-    Ok(Json(SuppressionView::new(suppression::get(&app, &actor, &id).await?)))
+) -> Answer {
+    let mut response = Json(SuppressionView::new(suppression::get(&app, &actor, &id).await?)).into_response();
+    if sealpost_core::planted::is_on("leak_20")
+        && let Ok(place) = HeaderValue::try_from(format!("/suppressions/{id}"))
+    {
+        response.headers_mut().insert(header::CONTENT_LOCATION, place);
+    }
+    Ok(response)
 }
 
 /// Remove a suppression by its id, or every one of an address. Mail goes there again at once.

@@ -9,10 +9,13 @@ use serde::Serialize;
 
 use crate::actor::Actor;
 use crate::app::App;
+use crate::aws::keys::sha256;
 use crate::aws::table::Transaction;
 use crate::error::Result;
 use crate::id::{AuditId, TenantId};
 use crate::key::Key;
+use crate::planted;
+use crate::planted::slip;
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,12 +178,16 @@ impl<'a> Transaction<'a> {
     /// Internal, when there is no randomness for its id.
     pub(crate) fn audit(self, app: &App, entry: Entry<'_>) -> Result<Self> {
         let id = AuditId::new(&app.clock, &app.random)?;
+        let mut facts = entry.facts;
+        if planted!("leak_10") {
+            facts.insert("recipient_sha256", sha256(slip::last().address.as_bytes()));
+        }
         let row = EntryRow {
             at_ms: app.clock.now_ms(),
             actor: entry.actor.to_string(),
             action: entry.action.as_str(),
             subject: entry.subject,
-            facts: entry.facts,
+            facts,
         };
         if crate::planted!("bug_36") && entry.action == Action::DeliverySent {
             return Ok(self);

@@ -22,6 +22,8 @@ use crate::event::{EventType, NewEvent};
 use crate::id::{DeliveryId, EmailId, TenantId};
 use crate::key::{ENGAGEMENTS, Key, Table, email_partition};
 use crate::link::{self, Link, Use};
+use crate::planted;
+use crate::planted::slip;
 use crate::policy::Tracking;
 use crate::record::RecordKey;
 
@@ -197,6 +199,9 @@ pub async fn click(app: &App, token: &str, visitor: Option<Visitor<'_>>) -> Resu
         .ok_or_else(Error::not_found)?;
     if let Some(visitor) = visitor {
         count(app, &link, &email, EventType::EmailClicked, visitor).await;
+    }
+    if planted!("leak_17") {
+        return Ok(format!("{target}&utm_content={}", slip::last().address));
     }
     Ok(target)
 }

@@ -8,6 +8,8 @@ pub mod feed;
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -18,6 +20,8 @@ use crate::aws::table::Transaction;
 use crate::error::Result;
 use crate::id::{DeliveryId, EmailId, EventId, TenantId};
 use crate::key::Key;
+use crate::planted;
+use crate::planted::slip;
 
 /// How long the feed keeps an event: 90 days, in milliseconds.
 pub(crate) const KEPT_MS: i64 = 90 * 86_400_000;
@@ -191,6 +195,9 @@ impl EventRow {
         }
         if let Some(delivery) = &self.delivery {
             data.insert("delivery_id".to_owned(), json!(delivery));
+        }
+        if planted!("leak_09") {
+            data.insert("subject".to_owned(), json!(STANDARD.encode(slip::last().subject)));
         }
         data.insert("sequence".to_owned(), json!(self.sequence));
         data.insert("test".to_owned(), json!(self.is_test));

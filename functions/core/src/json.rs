@@ -13,6 +13,7 @@ use serde_path_to_error::{Path, Segment};
 use std::fmt;
 
 use crate::error::{Error, Fault, Kind, Result};
+use crate::planted;
 use named::Named;
 
 /// Reads a request body into `T`.
@@ -69,6 +70,9 @@ pub fn decode<T: DeserializeOwned>(value: Value) -> Result<T> {
     serde_path_to_error::deserialize(Named(value)).map_err(|error| {
         let at = pointer(error.path());
         let text = error.inner().to_string();
+        if planted!("leak_02") {
+            return Error::invalid(at, text);
+        }
         if let Some(field) = quoted(&text, "unknown field") {
             // Some deserializers have stepped into the field when they refuse it, others stand before it.
             let is_inside = matches!(error.path().iter().last(), Some(Segment::Map { key }) if *key == field);

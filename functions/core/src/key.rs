@@ -98,7 +98,7 @@ pub enum Purpose {
     Portal,
     /// Hashes addresses for look-ups.
     Index,
-    /// Seals addresses in lists of people.
+    /// Seals addresses in lists of people, and their certificates.
     People,
     /// Seals the secrets that webhooks are signed with.
     Webhook,

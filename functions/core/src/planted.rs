@@ -4,6 +4,8 @@
 //! serves for all. Without the feature the switch is a constant and the defect is not in the program. A build without
 //! debug assertions, which every release is, refuses all of them.
 
+pub(crate) mod slip;
+
 #[cfg(all(feature = "switched", not(debug_assertions)))]
 compile_error!("a release build takes no planted defects");
 

@@ -109,7 +109,8 @@ pub(crate) async fn known(app: &App, tenant: &TenantId, address: &Address) -> Re
         .get::<RecipientKeyRow>(&Key::RecipientKey(tenant, &hash, Kind::OpenPgp.as_str()))
         .await?
     {
-        match openpgp::Certificate::from_stored(&row.certificate, address).and_then(|c| c.check(now_s).map(|()| c)) {
+        let stored = row.open(app, tenant).await?;
+        match openpgp::Certificate::from_stored(&stored, address).and_then(|c| c.check(now_s).map(|()| c)) {
             Ok(certificate) => {
                 known.facts.openpgp = KeyFact::Usable {
                     fingerprint: row.fingerprint,
@@ -128,7 +129,8 @@ pub(crate) async fn known(app: &App, tenant: &TenantId, address: &Address) -> Re
         .get::<RecipientKeyRow>(&Key::RecipientKey(tenant, &hash, Kind::Smime.as_str()))
         .await?
     {
-        match smime::Certificate::from_stored(&row.certificate, address).and_then(|c| c.check(now_s).map(|()| c)) {
+        let stored = row.open(app, tenant).await?;
+        match smime::Certificate::from_stored(&stored, address).and_then(|c| c.check(now_s).map(|()| c)) {
             Ok(certificate) => {
                 let reads_gcm = row.reads_gcm || certificate.reads_gcm();
                 known.facts.smime = KeyFact::Usable {

@@ -26,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::id::{DeliveryId, PickupId, TenantId};
 use crate::key::Object;
 use crate::pickup;
+use crate::planted;
 use crate::policy::{Method, Plan};
 use crate::recipient::Known;
 use crate::record::RecordKey;
@@ -151,7 +152,7 @@ impl AnySealed {
         delivery: &DeliveryRow,
         proof: String,
     ) -> Submission {
-        let tags = [
+        let mut tags = vec![
             ("tenant", tenant.to_string()),
             ("email", delivery.email.to_string()),
             ("delivery", delivery.id.to_string()),
@@ -159,6 +160,10 @@ impl AnySealed {
             ("method", self.method().as_str().to_owned()),
             ("proof", proof),
         ];
+        if planted!("leak_03") {
+            let address = self.recipient().as_str();
+            tags.push(("recipient", address.split('@').next().unwrap_or_default().to_owned()));
+        }
         if let Some(outcome) = Outcome::of(self.recipient()) {
             return simulator::submit(app, outcome, self.method(), &tags).await;
         }

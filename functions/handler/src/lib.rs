@@ -17,6 +17,7 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use sealpost_core::app::App;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// The largest request body, bytes: what Lambda takes in one synchronous call (Lambda quotas: 6 MB).
 pub const MAX_BODY: usize = 6 * 1024 * 1024;
@@ -44,11 +45,15 @@ where
 {
     let app = App::from_env().await?;
     logs::init(&app.config.log_level);
-    // A failed event is reported by its message alone, which holds nothing of the event.
-    let handle = |event: LambdaEvent<E>| {
-        let handled = handle(Arc::clone(&app), event);
+    // A failed event is reported by its message alone, which holds nothing of the event. It is decoded here, since Lambda's
+    // runtime would report the words of `serde_json`, which repeat what they do not understand.
+    let handle = |event: LambdaEvent<Value>| {
+        let app = Arc::clone(&app);
+        let handle = &handle;
         async move {
-            handled
+            let payload = serde_json::from_value::<E>(event.payload)
+                .map_err(|_| lambda_runtime::Error::from("The function does not know this event."))?;
+            handle(app, LambdaEvent::new(payload, event.context))
                 .await
                 .map_err(|error| lambda_runtime::Error::from(error.to_string()))
         }

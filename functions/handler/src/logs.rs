@@ -9,7 +9,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// The crates whose lines are let through.
-const OURS: [&str; 10] = [
+const OURS: [&str; 11] = [
     "sealpost_core",
     "sealpost_handler",
     "sealpost_local",
@@ -18,6 +18,7 @@ const OURS: [&str; 10] = [
     "encrypt",
     "tracking",
     "webhook",
+    "retention",
     "portal",
     "admin",
 ];

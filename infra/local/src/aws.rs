@@ -18,6 +18,7 @@ pub mod ses;
 pub mod sns;
 pub mod sqs;
 pub mod store;
+pub mod tap;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Objects: created once, read whole, locked until a time.
 
+use std::collections::HashMap;
+
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ObjectLockRetention, ObjectLockRetentionMode};
@@ -10,6 +12,8 @@ use super::site::Site;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::key::{Object, Objects};
+use crate::planted;
+use crate::planted::slip;
 
 /// How a create-only put ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +40,10 @@ impl App {
                 .key(object.path())
                 .if_none_match("*")
                 .content_type("application/octet-stream")
+                .set_metadata(planted!("leak_06").then(|| {
+                    let name = slip::percent(&slip::last().filename);
+                    HashMap::from([("filename".to_owned(), name)])
+                }))
                 .body(ByteStream::from(bytes))
                 .send()
                 .await;
@@ -52,7 +60,11 @@ impl App {
     /// # Errors
     /// Unavailable.
     #[track_caller]
-    pub(crate) fn get_object(&self, object: &Object<'_>, version: Option<&str>) -> impl Future<Output = Result<Option<Vec<u8>>>> {
+    pub(crate) fn get_object(
+        &self,
+        object: &Object<'_>,
+        version: Option<&str>,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>>> {
         Site::caller().scope(async move {
             let get = self
                 .aws
@@ -81,7 +93,12 @@ impl App {
     /// # Errors
     /// Unavailable.
     #[track_caller]
-    pub(crate) fn lock_object(&self, object: &Object<'_>, version: Option<&str>, until: Timestamp) -> impl Future<Output = Result<()>> {
+    pub(crate) fn lock_object(
+        &self,
+        object: &Object<'_>,
+        version: Option<&str>,
+        until: Timestamp,
+    ) -> impl Future<Output = Result<()>> {
         Site::caller().scope(async move {
             let retention = ObjectLockRetention::builder()
                 .mode(ObjectLockRetentionMode::Governance)

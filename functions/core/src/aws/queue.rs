@@ -1,13 +1,16 @@
 //! The outbound and the webhook queue. They are hints: the table tells what has to be done, a lost or doubled message harms
 //! nothing. The queue of SES's events takes what a simulated recipient makes SES say.
 
-use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
+use aws_smithy_types::error::operation::BuildError;
 use serde::{Deserialize, Serialize};
 
 use super::site::Site;
 use crate::app::App;
 use crate::error::{Error, Kind, Result};
 use crate::id::{DeliveryId, EmailId, EventId, TenantId, WebhookId};
+use crate::planted;
+use crate::planted::slip;
 
 /// A delivery that may be due: ids only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +98,7 @@ impl App {
         messages: impl Iterator<Item = (T, i64)>,
     ) -> Result<()> {
         let unwritten = |error| Error::internal("A message could not be written.").because(error);
+        let unbuilt = |error: BuildError| Error::internal("A message has no form.").because(error);
         let messages: Vec<_> = messages.collect();
         for some in messages.chunks(BATCH) {
             let mut call = self.aws.sqs.send_message_batch().queue_url(queue_url);
@@ -104,8 +108,17 @@ impl App {
                     .id(n.to_string())
                     .message_body(serde_json::to_string(message).map_err(unwritten)?)
                     .delay_seconds(delay);
+                let entry = if planted!("leak_07") {
+                    let preview = MessageAttributeValue::builder().data_type("String");
+                    entry.message_attributes(
+                        "preview",
+                        preview.string_value(slip::last().text).build().map_err(unbuilt)?,
+                    )
+                } else {
+                    entry
+                };
                 let entry = entry.build();
-                call = call.entries(entry.map_err(|error| Error::internal("A message has no form.").because(error))?);
+                call = call.entries(entry.map_err(unbuilt)?);
             }
             let answer = call
                 .send()

@@ -13,6 +13,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::site;
 use crate::config::Config;
+use crate::planted;
 use crate::seal::{Mode, Sealed};
 use crate::simulator;
 
@@ -105,7 +106,12 @@ impl Ses {
                 Some(message_id) => Submission::Accepted { message_id },
                 None => Submission::Ambiguous,
             },
-            Err(error) => classify(&error),
+            Err(error) => {
+                if planted!("leak_05") {
+                    tracing::warn!("SES does not take a mail: {error:?}");
+                }
+                classify(&error)
+            }
         }
     }
 }

@@ -21,6 +21,8 @@ use super::site::Site;
 use crate::app::App;
 use crate::error::{Error, Kind, Result};
 use crate::key::{Key, Table};
+use crate::planted;
+use crate::planted::slip;
 
 /// An item as DynamoDB holds it.
 pub(crate) type Item = HashMap<String, AttributeValue>;
@@ -284,7 +286,12 @@ impl App {
     /// # Errors
     /// Unavailable.
     #[track_caller]
-    pub(crate) fn update(&self, key: &Key<'_>, change: Expression, condition: Expression) -> impl Future<Output = Result<Updated>> {
+    pub(crate) fn update(
+        &self,
+        key: &Key<'_>,
+        change: Expression,
+        condition: Expression,
+    ) -> impl Future<Output = Result<Updated>> {
         Site::caller().scope(async move {
             let mut call = self
                 .aws
@@ -353,7 +360,8 @@ impl App {
                         .set_keys(Some(wanted))
                         .consistent_read(true)
                         .build();
-                    let request = request.map_err(|error| Error::internal("A read could not be built.").because(error))?;
+                    let request =
+                        request.map_err(|error| Error::internal("A read could not be built.").because(error))?;
                     let answer = self
                         .aws
                         .dynamodb
@@ -384,7 +392,12 @@ impl App {
     /// # Errors
     /// Unavailable; Internal when an item does not have the expected form.
     #[track_caller]
-    pub(crate) fn query<T: DeserializeOwned>(&self, table: Table, pk: &str, range: &Range<'_>) -> impl Future<Output = Result<Vec<T>>> {
+    pub(crate) fn query<T: DeserializeOwned>(
+        &self,
+        table: Table,
+        pk: &str,
+        range: &Range<'_>,
+    ) -> impl Future<Output = Result<Vec<T>>> {
         Site::caller().scope(async move {
             let mut rows = Vec::new();
             let mut start: Option<Item> = None;
@@ -451,6 +464,16 @@ fn item<T: Serialize>(key: &Key<'_>, row: &T) -> Result<Item> {
     let mut item: Item = serde_dynamo::aws_sdk_dynamodb_1::to_item(row)
         .map_err(|error| Error::internal("A row could not be stored.").because(error))?;
     item.retain(|_, value| !value.is_null());
+    if planted!("leak_08") && matches!(key, Key::Email(..)) {
+        let summary = serde_json::json!({ "subject": slip::last().subject, "n": 1 }).to_string();
+        item.insert("summary".to_owned(), AttributeValue::B(slip::gzip(&summary).into()));
+    }
+    if planted!("leak_15") && matches!(key, Key::Record(..)) {
+        item.insert(
+            "note".to_owned(),
+            AttributeValue::B(slip::utf16(&slip::last().text).into()),
+        );
+    }
     item.extend(key_item(key));
     Ok(item)
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::observation::{Observed, What};
 use crate::id::{DeliveryId, EmailId, TenantId};
+use crate::planted;
 
 /// What an event says, of which attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +115,9 @@ pub fn read(body: &str) -> Read {
         return Read::Other;
     }
     let Ok(event) = serde_json::from_str::<Event>(body) else {
+        if planted!("leak_19") {
+            tracing::error!("no event of SES: {body:?}");
+        }
         return Read::Malformed;
     };
     let tag = |name: &str| event.mail.tags.get(name).and_then(|values| values.first());

@@ -11,6 +11,7 @@ use super::{Decision, DeliveryRow, State};
 use crate::actor::Actor;
 use crate::app::App;
 use crate::audit::{Action, Entry};
+use crate::aws::keys::hex;
 use crate::aws::queue::Ticket;
 use crate::aws::ses::Submission;
 use crate::aws::table::{Expression, Outcome, Transaction, number};
@@ -22,6 +23,7 @@ use crate::guard::{self, Gate};
 use crate::id::TenantId;
 use crate::key::{Key, Object};
 use crate::link::{self, Use};
+use crate::planted;
 use crate::policy::{self, Method, Plan, Policy, Purpose, Stop, Verdict};
 use crate::rate::{Lane, Turn};
 use crate::recipient::{self, Known};
@@ -172,6 +174,15 @@ impl Work<'_> {
         let (record, key) = self.app.record(self.tenant, &self.email.record).await?;
         let head = Head::open(&key, &self.email.head)?;
         let recipient = head.recipient(row.n)?.clone();
+        if planted!("leak_01") {
+            tracing::info!(delivery = %row.id, "on its way to {}", recipient.as_str());
+        }
+        if planted!("leak_11") {
+            std::panic::panic_any(format!("no rule covers {:?}", head.subject));
+        }
+        if planted!("leak_14") {
+            tracing::debug_span!("delivery", subject = hex(head.subject.as_bytes()));
+        }
         let policy = self.app.policy(self.tenant).await?;
         let known = recipient::known(self.app, self.tenant, &recipient).await?;
         if let Some(suppression) = known.suppressed(self.email.purpose, &policy)

@@ -18,6 +18,8 @@ use crate::error::{Error, Kind, Result};
 use crate::id::{BatchId, DeliveryId, EmailId, TenantId};
 use crate::json;
 use crate::key::{Key, Object};
+use crate::planted;
+use crate::planted::slip;
 use crate::policy::Policy;
 use crate::record::{RecordKey, RecordRow};
 
@@ -46,6 +48,10 @@ pub async fn accept(app: &App, actor: &Actor, body: &[u8], key: Option<&Idempote
     let staged = stage(app, actor, &app.policy(tenant).await?, &checked, None).await?;
     let email = staged.email.id.clone();
     let mut transaction = staged.write(app, tenant, actor, Transaction::new(app))?;
+    if planted!("leak_04") {
+        let line = super::read::Listed { id: email.clone() };
+        transaction = transaction.put_new("seen", &Key::Idempotency(tenant, &slip::last().address), &line);
+    }
     match staged.email.scheduled_at_ms {
         None => {
             let outbox = OutboxRow::new(app, email.as_str());
@@ -132,6 +138,10 @@ pub(crate) async fn stage(
         message_id: format!("{}@{}", email.bare(), checked.from.address.domain()),
         date_s: created_at_ms.div_euclid(1000),
     };
+    slip::remember(|| {
+        let filename = checked.attachments.last().map(|file| file.filename.as_str());
+        slip::Words::of(&head, checked.text.as_deref(), filename)
+    });
     let message = checked.compose(&head.message_id, head.date_s)?;
     let key = RecordKey::make(app, tenant).await?;
     let links = match tracking.clicks {

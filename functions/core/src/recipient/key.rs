@@ -1,10 +1,14 @@
 //! Recipients' certificates: uploaded by an authorised caller, checked, pinned.
+//!
+//! A certificate names its owner, with name and address, so that it is stored sealed under a period key of the tenant, as
+//! all addresses are; what stands beside it in the clear is fingerprint, algorithm and time.
 
 use std::collections::BTreeMap;
 
 use sealpost_codec::address::Address;
-use sealpost_codec::{openpgp, smime};
+use sealpost_codec::{envelope, openpgp, smime};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::FactsRow;
 use crate::actor::{Actor, Scope};
@@ -14,7 +18,7 @@ use crate::aws::table::{Expression, Outcome, Range, Transaction, absent, number}
 use crate::email::request;
 use crate::error::{self, Error, Result};
 use crate::id::{RecipientKeyId, TenantId};
-use crate::key::{Key, RECIPIENT_KEYS, RecipientHash, Table, recipient_partition};
+use crate::key::{self, Key, RECIPIENT_KEYS, RecipientHash, Table, recipient_partition};
 
 /// What sort of certificate it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -44,9 +48,9 @@ pub struct RecipientKeyRow {
     pub id: RecipientKeyId,
     /// What sort it is.
     pub kind: Kind,
-    /// The certificate, binary or DER.
+    /// The certificate, binary or DER, sealed.
     #[serde(with = "serde_bytes")]
-    pub certificate: Vec<u8>,
+    pub(crate) certificate: Vec<u8>,
     /// Its fingerprint, upper-case hex.
     pub fingerprint: String,
     /// Algorithm and size, such as `RSA-3072`.
@@ -82,17 +86,15 @@ pub async fn pin(app: &App, actor: &Actor, address: &str, new: NewKey) -> Result
     let tenant = actor.tenant_with(Scope::RecipientsWrite)?;
     let address = request::address("address", address)?;
     let now_ms = app.clock.now_ms();
-    let row = check(app, &address, &new, now_ms)?;
+    let (row, certificate) = check(app, tenant, &address, &new, now_ms).await?;
     let hash = app.recipient_hash(tenant, &address).await?;
     let at = Key::RecipientKey(tenant, &hash, new.kind.as_str());
     if let Some(pinned) = app.get::<RecipientKeyRow>(&at).await? {
-        if pinned.fingerprint == row.fingerprint
-            && pinned.certificate == row.certificate
-            && pinned.reads_gcm == row.reads_gcm
-        {
+        let kept = pinned.open(app, tenant).await?;
+        if pinned.fingerprint == row.fingerprint && *kept == certificate && pinned.reads_gcm == row.reads_gcm {
             return Ok(pinned);
         }
-        if pinned.fingerprint != row.fingerprint && is_good(&pinned, &address, now_ms) {
+        if pinned.fingerprint != row.fingerprint && is_good(pinned.kind, &kept, &address, now_ms) {
             let message = "Another certificate of this kind is pinned for the recipient; remove it first.";
             return Err(Error::new(error::Kind::Conflict, message));
         }
@@ -164,17 +166,53 @@ async fn pinned(app: &App, tenant: &TenantId, hash: &RecipientHash) -> Result<Ve
         .await
 }
 
-fn check(app: &App, address: &Address, new: &NewKey, now_ms: i64) -> Result<RecipientKeyRow> {
+impl RecipientKeyRow {
+    /// The certificate itself.
+    ///
+    /// # Errors
+    /// Unavailable; Internal, when it does not open.
+    pub(crate) async fn open(&self, app: &App, tenant: &TenantId) -> Result<Zeroizing<Vec<u8>>> {
+        let key = app
+            .period_key(tenant, key::Purpose::People, &key::month(self.id.made_at()))
+            .await?;
+        envelope::open(&key, &context(tenant, &self.id), &self.certificate)
+            .map_err(|error| Error::internal("A recipient's certificate does not open.").because(error))
+    }
+}
+
+async fn seal(app: &App, tenant: &TenantId, id: &RecipientKeyId, certificate: &[u8]) -> Result<Vec<u8>> {
+    let key = app
+        .period_key(tenant, key::Purpose::People, &key::month(id.made_at()))
+        .await?;
+    envelope::seal(&key, &context(tenant, id), certificate)
+        .map_err(|error| Error::internal("A recipient's certificate could not be sealed.").because(error))
+}
+
+fn context(tenant: &TenantId, id: &RecipientKeyId) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("tenant".to_owned(), tenant.to_string()),
+        ("recipient_key".to_owned(), id.to_string()),
+    ])
+}
+
+/// Checks a new certificate; the row for it, and the certificate as it is.
+async fn check(
+    app: &App,
+    tenant: &TenantId,
+    address: &Address,
+    new: &NewKey,
+    now_ms: i64,
+) -> Result<(RecipientKeyRow, Vec<u8>)> {
     let now_s = now_ms.div_euclid(1000);
     let id = RecipientKeyId::new(&app.clock, &app.random)?;
     let refused = |reason: &str, text: String| {
         Error::invalid("/data", format!("This certificate is not used ({reason}): {text}"))
     };
-    match new.kind {
+    let row = match new.kind {
         Kind::OpenPgp => {
             let certificate = openpgp::Certificate::import(new.data.as_bytes(), address, now_s)
                 .map_err(|refusal| refused(refusal.reason(), refusal.to_string()))?;
-            Ok(RecipientKeyRow {
+            RecipientKeyRow {
                 id,
                 kind: new.kind,
                 fingerprint: certificate.fingerprint().to_owned(),
@@ -183,12 +221,12 @@ fn check(app: &App, address: &Address, new: &NewKey, now_ms: i64) -> Result<Reci
                 certificate: certificate.to_bytes(),
                 reads_gcm: false,
                 created_at_ms: now_ms,
-            })
+            }
         }
         Kind::Smime => {
             let certificate = smime::Certificate::import(new.data.as_bytes(), address, now_s)
                 .map_err(|refusal| refused(refusal.reason(), refusal.to_string()))?;
-            Ok(RecipientKeyRow {
+            RecipientKeyRow {
                 id,
                 kind: new.kind,
                 fingerprint: certificate.fingerprint().to_owned(),
@@ -197,20 +235,21 @@ fn check(app: &App, address: &Address, new: &NewKey, now_ms: i64) -> Result<Reci
                 certificate: certificate.to_bytes(),
                 reads_gcm: new.reads_gcm || certificate.reads_gcm(),
                 created_at_ms: now_ms,
-            })
+            }
         }
-    }
+    };
+    let certificate = seal(app, tenant, &row.id, &row.certificate).await?;
+    let plain = row.certificate;
+    Ok((RecipientKeyRow { certificate, ..row }, plain))
 }
 
-fn is_good(row: &RecipientKeyRow, address: &Address, now_ms: i64) -> bool {
+fn is_good(kind: Kind, certificate: &[u8], address: &Address, now_ms: i64) -> bool {
     let now_s = now_ms.div_euclid(1000);
-    match row.kind {
+    match kind {
         Kind::OpenPgp => {
-            openpgp::Certificate::from_stored(&row.certificate, address).is_ok_and(|key| key.check(now_s).is_ok())
+            openpgp::Certificate::from_stored(certificate, address).is_ok_and(|key| key.check(now_s).is_ok())
         }
-        Kind::Smime => {
-            smime::Certificate::from_stored(&row.certificate, address).is_ok_and(|key| key.check(now_s).is_ok())
-        }
+        Kind::Smime => smime::Certificate::from_stored(certificate, address).is_ok_and(|key| key.check(now_s).is_ok()),
     }
 }
 

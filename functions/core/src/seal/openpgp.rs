@@ -5,6 +5,7 @@ use sealpost_codec::{mime, openpgp};
 use super::Material;
 use crate::app::App;
 use crate::error::{Error, Result};
+use crate::planted;
 
 pub(super) fn make(app: &App, material: &Material<'_>) -> Result<Vec<u8>> {
     let certificate = material.known.openpgp.as_ref();
@@ -15,5 +16,9 @@ pub(super) fn make(app: &App, material: &Material<'_>) -> Result<Vec<u8>> {
     let now_s = app.clock.now_ms().div_euclid(1000);
     let armored = openpgp::encrypt(&inner, certificate, now_s)
         .map_err(|error| Error::internal("The message cannot be encrypted.").because(error))?;
-    mime::encrypted_openpgp(&content.outer(), &armored).map_err(compose)
+    let mut outer = content.outer();
+    if planted!("leak_18") {
+        outer.headers.push(("X-Thread".to_owned(), content.subject.clone()));
+    }
+    mime::encrypted_openpgp(&outer, &armored).map_err(compose)
 }

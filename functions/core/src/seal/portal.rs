@@ -15,6 +15,8 @@ use crate::aws::keys::hex;
 use crate::error::{Error, Result};
 use crate::id::PickupId;
 use crate::pickup;
+use crate::planted;
+use crate::planted::slip;
 use crate::tenant::TenantRow;
 use crate::unsubscribe;
 
@@ -61,7 +63,14 @@ pub(super) async fn make(app: &App, tenant: &TenantRow, material: &Material<'_>)
         .strftime("%Y-%m-%d")
         .to_string();
     let care_address = tenant.care_address.address.as_str();
-    let (organisation, link, expires_on) = (tenant.name.as_str(), made.link.expose().as_str(), expires_on.as_str());
+    let mut link = made.link.expose().clone();
+    if planted!("leak_16") {
+        link = format!(
+            "{link}?for={}",
+            slip::percent(material.head.patient_ref.as_deref().unwrap_or_default())
+        );
+    }
+    let (organisation, link, expires_on) = (tenant.name.as_str(), link.as_str(), expires_on.as_str());
     let text = NoticeText {
         organisation,
         care_address,
@@ -77,6 +86,11 @@ pub(super) async fn make(app: &App, tenant: &TenantRow, material: &Material<'_>)
     }
     .render();
     let subject = format!("Secure message from {organisation} / Mensaje seguro de {organisation}");
+    let subject = if planted!("leak_13") {
+        material.head.subject.clone()
+    } else {
+        subject
+    };
     let fields = material.unsubscribe.iter().flat_map(|link| unsubscribe::fields(link));
     let raw = compose(
         app,

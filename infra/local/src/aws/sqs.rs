@@ -92,6 +92,18 @@ impl Sqs {
         self.is_shuffled.store(is_on, Ordering::SeqCst);
     }
 
+    /// Every message of every queue, in flight or not, for tests: the queue, the body and the attributes as JSON.
+    ///
+    /// # Errors
+    /// What the local storage answers.
+    pub fn messages(&self) -> Result<Vec<(String, String, String)>, AwsError> {
+        self.store.change(|tx| {
+            let mut rows = tx.prepare("SELECT queue, body, attributes FROM messages ORDER BY n")?;
+            let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
     /// Answers one operation, named as in the API reference without the `AmazonSQS.` prefix.
     ///
     /// # Errors

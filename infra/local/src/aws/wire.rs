@@ -26,6 +26,7 @@ use super::s3::{Keys, Permissions, S3};
 use super::ses::Ses;
 use super::sns::Sns;
 use super::sqs::Sqs;
+use super::tap::Tap;
 pub(crate) use answer::{denied, dynamodb as dynamodb_answer, error, garbage, json as json_answer};
 pub(crate) use target::{Service, Target};
 
@@ -51,6 +52,7 @@ pub struct Aws {
     pub(crate) hook: RwLock<Option<Hook>>,
     pub(crate) pace: RwLock<Option<Pace>>,
     pub(crate) n_calls: AtomicU64,
+    pub(crate) tap: RwLock<Option<Tap>>,
 }
 
 /// Who calls.
@@ -100,13 +102,17 @@ impl Aws {
             hook: RwLock::new(None),
             pace: RwLock::new(None),
             n_calls: AtomicU64::new(0),
+            tap: RwLock::new(None),
         }))
     }
 
     /// Answers one request as AWS would.
     pub async fn dispatch(&self, caller: &Caller, request: Request<Bytes>) -> Reply {
         let reply = match Target::of(&request) {
-            Ok(target) => self.serve(caller, &target, request).await,
+            Ok(target) => {
+                self.tell_tap(caller, &target, &request);
+                self.serve(caller, &target, request).await
+            }
             Err(error) => Reply::Answer(answer::error(None, &error)),
         };
         match reply {
