@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -50,10 +51,14 @@ fn binary(armored: &str) -> Vec<u8> {
     binary
 }
 
-/// What a reader that checks shows: the content when all of it is whole, else nothing.
+/// What a reader that checks shows: the content when all of it is whole, else nothing. The product itself reads no OpenPGP;
+/// the library's reader panics at some lengths that make no sense, which is an end without content too.
 fn opened(message: &[u8], secret: &SignedSecretKey) -> Option<Vec<u8>> {
-    let message = Message::from_bytes(message).ok()?;
-    message.decrypt(&Password::empty(), secret).ok()?.as_data_vec().ok()
+    let read = || {
+        let message = Message::from_bytes(message).ok()?;
+        message.decrypt(&Password::empty(), secret).ok()?.as_data_vec().ok()
+    };
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_default()
 }
 
 fn version_6() -> (SignedSecretKey, Certificate) {
@@ -241,7 +246,12 @@ fn gpg_and_openssl_notice_it_too() {
     }
     let recipient = Recipient::rsa();
     let sealed = smime::encrypt(TEXT, &recipient.certificate(), ContentCipher::Aes256Gcm).unwrap();
-    let (certificate, secret) = (key("smime-rsa.der"), key("smime-rsa.pk8"));
+    let (der, secret) = (key("smime-rsa.der"), key("smime-rsa.pk8"));
+    let converted = folder.run(
+        "openssl",
+        &["x509", "-inform", "DER", "-in", &der, "-out", "certificate"],
+    );
+    assert!(converted.status.success());
     let decrypt = [
         "cms",
         "-decrypt",
@@ -251,9 +261,7 @@ fn gpg_and_openssl_notice_it_too() {
         "-in",
         "message",
         "-recip",
-        &certificate,
-        "-certform",
-        "DER",
+        "certificate",
         "-inkey",
         &secret,
         "-keyform",
