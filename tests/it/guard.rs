@@ -26,7 +26,12 @@ async fn owner(running: &Running) -> (Arc<App>, TenantId) {
         panic!("a key is a tenant's");
     };
     (
-        App::new(app.config.clone(), &running.system.sdk(), app.clock.clone(), app.random.clone()),
+        App::new(
+            app.config.clone(),
+            &running.system.sdk(),
+            app.clock.clone(),
+            app.random.clone(),
+        ),
         tenant,
     )
 }

@@ -34,7 +34,12 @@ impl App {
     /// Internal, naming what the environment lacks.
     pub async fn from_env() -> Result<Arc<Self>> {
         let config = Config::from_env()?;
-        Ok(Self::new(config, &aws::sdk_config().await, Clock::system(), Random::system()))
+        Ok(Self::new(
+            config,
+            &aws::sdk_config().await,
+            Clock::system(),
+            Random::system(),
+        ))
     }
 
     /// An application on these names, this AWS, this clock and this source of randomness.

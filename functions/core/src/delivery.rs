@@ -334,7 +334,9 @@ impl DeliveryRow {
             State::Ready => Some(self.not_before_ms.saturating_add(sweep::GRACE_MS)),
             State::Claimed => Some(self.lease_until_ms),
             State::Submitting => Some(self.deadline_ms),
-            State::Sent if !self.is_settled() && !crate::planted!("bug_23") => Some(self.deadline_ms.saturating_add(doubt::WATCH_MS)),
+            State::Sent if !self.is_settled() && !crate::planted!("bug_23") => {
+                Some(self.deadline_ms.saturating_add(doubt::WATCH_MS))
+            }
             _ => None,
         }
     }

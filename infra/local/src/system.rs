@@ -254,12 +254,7 @@ impl System {
 
 impl Shared {
     /// Makes what the template declares and is not there yet, and the functions on it.
-    async fn deploy(
-        data: Data,
-        clock: Clock,
-        random: &Random,
-        portal_url: &str,
-    ) -> Result<(Arc<Self>, Arc<Template>)> {
+    async fn deploy(data: Data, clock: Clock, random: &Random, portal_url: &str) -> Result<(Arc<Self>, Arc<Template>)> {
         let aws = Aws::open(data.folder("aws").as_deref(), clock.clone())?;
         let template = Arc::new(deploy::deploy(&aws, portal_url).await?);
         let functions = template

@@ -20,10 +20,10 @@ use base64::engine::general_purpose::STANDARD;
 use sealpost_core::actor::Scope;
 use sealpost_core::app::App;
 use sealpost_core::clock::Clock;
-use sealpost_core::random::Random;
 use sealpost_core::config::{self, Config};
 use sealpost_core::id::{ApiKeyId, TenantId};
 use sealpost_core::key::Key;
+use sealpost_core::random::Random;
 use serde_json::{Value, json};
 
 /// The secret of both keys, and its SHA-256.
@@ -72,7 +72,12 @@ impl Aws {
                 name => format!("http://aws.localhost/{}", name.to_ascii_lowercase()),
             })
         });
-        let app = App::new(config.expect("every name is there"), &sdk(&store), Clock::system(), Random::system());
+        let app = App::new(
+            config.expect("every name is there"),
+            &sdk(&store),
+            Clock::system(),
+            Random::system(),
+        );
         let [live_key, test_key] = <[String; 2]>::try_from(keys).expect("there are two");
         Self {
             app,

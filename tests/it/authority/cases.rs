@@ -25,7 +25,7 @@ pub(super) const TEST_SCOPES: [&str; 3] = ["emails:send", "emails:read", "events
 
 /// Operation, scope (none where the operator alone may), and the status of a good request with a key that has this scope
 /// alone. What removes a thing comes after what else is done with it.
-pub(super) const CASES: [(&str, &str, u16); 45] = [
+pub(super) const CASES: [(&str, &str, u16); 46] = [
     ("createTenant", "", 0),
     ("listEmails", "emails:read", 200),
     ("getEmail", "emails:read", 200),
@@ -35,6 +35,7 @@ pub(super) const CASES: [(&str, &str, u16); 45] = [
     ("sendBatch", "emails:send", 200),
     ("changeEmail", "emails:send", 200),
     ("cancelEmail", "emails:send", 200),
+    ("renewNotice", "emails:send", 409),
     ("listEvents", "events:read", 200),
     ("readPolicy", "policies:read", 200),
     ("replacePolicy", "policies:write", 200),
@@ -224,6 +225,7 @@ pub(crate) fn body(operation: &str, things: &Things) -> Option<Value> {
         "createTenant" => json!({ "name": "New", "domain": "new.test", "care_address": "care@new.test" }),
         "planEmail" | "sendEmail" => email("pat@patient.test"),
         "sendBatch" => json!([email("pat@patient.test")]),
+        "renewNotice" => json!({ "to": "later@patient.test" }),
         "changeEmail" => json!({ "scheduled_at": "in 20 days" }),
         "replacePolicy" => things.policy.clone(),
         "recordDomain" => json!({ "tls": "works" }),

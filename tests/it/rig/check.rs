@@ -24,7 +24,17 @@ pub(crate) struct Violation {
 
 /// Statuses in which nothing is left to be done, or a person is asked.
 const TERMINAL: [&str; 11] = [
-    "delivered", "bounced", "complained", "suppressed", "expired", "picked_up", "blocked", "canceled", "held", "failed", "rejected",
+    "delivered",
+    "bounced",
+    "complained",
+    "suppressed",
+    "expired",
+    "picked_up",
+    "blocked",
+    "canceled",
+    "held",
+    "failed",
+    "rejected",
 ];
 
 /// Who has a key or a certificate on file, which nobody removes.
@@ -84,12 +94,16 @@ impl Checker {
         let Some(email) = rows.iter().find(|row| row["sk"] == "EMAIL") else {
             return self.broken("I2", format!("{id} was acknowledged and has no row"));
         };
-        let n_deliveries = rows.iter().filter(|row| text(row, "sk").starts_with("DELIVERY#")).count();
+        let n_deliveries = rows
+            .iter()
+            .filter(|row| text(row, "sk").starts_with("DELIVERY#"))
+            .count();
         if n_deliveries as u64 != email["n_deliveries"].as_u64().unwrap_or_default() {
             self.broken("I2", format!("{id} has {n_deliveries} deliveries"));
         }
         let record = text(email, "record");
-        let Some(record) = tables::get(&world.sim, "Records", &format!("{tenant}#RECORD#{record}"), "RECORD").await else {
+        let Some(record) = tables::get(&world.sim, "Records", &format!("{tenant}#RECORD#{record}"), "RECORD").await
+        else {
             return self.broken("I2", format!("{id} has no record"));
         };
         if !object_is_there(world, tenant, &record).await {
@@ -104,9 +118,16 @@ impl Checker {
             .as_array()
             .into_iter()
             .flatten()
-            .map(|tag| (tag["Name"].as_str().unwrap_or_default(), tag["Value"].as_str().unwrap_or_default()))
+            .map(|tag| {
+                (
+                    tag["Name"].as_str().unwrap_or_default(),
+                    tag["Value"].as_str().unwrap_or_default(),
+                )
+            })
             .collect();
-        let raw = STANDARD.decode(request["Content"]["Raw"]["Data"].as_str().unwrap_or_default()).unwrap_or_default();
+        let raw = STANDARD
+            .decode(request["Content"]["Raw"]["Data"].as_str().unwrap_or_default())
+            .unwrap_or_default();
         let tag = |name: &str| tags.get(name).copied().unwrap_or_default();
         let (tenant, email, delivery) = (tag("tenant"), tag("email"), tag("delivery"));
         let method = tag("method");
@@ -115,7 +136,10 @@ impl Checker {
             return self.broken("I3", "SES was handed a mail without a delivery's tags");
         }
         if method == "tls" && !set.ends_with("-tls") {
-            self.broken("I3", format!("{delivery} by TLS under {set:?}, which does not require it"));
+            self.broken(
+                "I3",
+                format!("{delivery} by TLS under {set:?}, which does not require it"),
+            );
         }
         if method != "tls" && shows(&raw, CANARY) {
             self.broken("I3", format!("{delivery} by {method} shows its message"));
@@ -125,14 +149,24 @@ impl Checker {
             .flat_map(|name| request["Destination"][name].as_array().into_iter().flatten())
             .filter_map(Value::as_str)
             .collect();
-        let Some(row) = tables::get(&world.sim, "Mail", &format!("{tenant}#EMAIL#{email}"), &format!("DELIVERY#{delivery}")).await else {
+        let Some(row) = tables::get(
+            &world.sim,
+            "Mail",
+            &format!("{tenant}#EMAIL#{email}"),
+            &format!("DELIVERY#{delivery}"),
+        )
+        .await
+        else {
             return self.broken("I12", format!("{delivery} is no delivery of {tenant}"));
         };
         let expected = recipient(world, email, row["n"].as_u64().unwrap_or_default());
         if let Some(expected) = &expected
             && to != [expected.as_str()]
         {
-            self.broken("I12", format!("{delivery} went to {} addresses, or to another than its own", to.len()));
+            self.broken(
+                "I12",
+                format!("{delivery} went to {} addresses, or to another than its own", to.len()),
+            );
         }
         if method == "tls" {
             let head = String::from_utf8_lossy(&raw);
@@ -147,13 +181,27 @@ impl Checker {
             self.broken("I4", format!("{delivery} went by {method} although a key is on file"));
         }
         if method != "tls" {
-            let first = self.sealed.entry((delivery.to_owned(), format!("{method} {}", row["decision"]["plan_sha256"]))).or_insert_with(|| raw.clone());
+            let first = self
+                .sealed
+                .entry((
+                    delivery.to_owned(),
+                    format!("{method} {}", row["decision"]["plan_sha256"]),
+                ))
+                .or_insert_with(|| raw.clone());
             if *first != raw {
                 self.broken("I22", format!("{delivery} was sealed anew for another attempt"));
             }
         }
         if row["state"] != "submitting" || row["attempt"].to_string() != tag("attempt") {
-            self.broken("I6", format!("{delivery} was handed to SES as attempt {} while it is {} {}", tag("attempt"), row["state"], row["attempt"]));
+            self.broken(
+                "I6",
+                format!(
+                    "{delivery} was handed to SES as attempt {} while it is {} {}",
+                    tag("attempt"),
+                    row["state"],
+                    row["attempt"]
+                ),
+            );
         }
     }
 
@@ -161,11 +209,19 @@ impl Checker {
     async fn transaction(&mut self, world: &World, call: &Call) {
         let request: Value = serde_json::from_slice(call.request.body()).unwrap();
         let items = request["TransactItems"].as_array().unwrap();
-        let puts: Vec<Value> = items.iter().filter_map(|item| item.get("Put")).map(|put| tables::plain(&put["Item"])).collect();
+        let puts: Vec<Value> = items
+            .iter()
+            .filter_map(|item| item.get("Put"))
+            .map(|put| tables::plain(&put["Item"]))
+            .collect();
         let n_audit = puts.iter().filter(|row| text(row, "pk").contains("#PENDING#")).count();
         for item in items {
             let is_log = |part: &Value| {
-                let key = part.get("Item").or(part.get("Key")).and_then(|key| key["pk"]["S"].as_str()).unwrap_or_default();
+                let key = part
+                    .get("Item")
+                    .or(part.get("Key"))
+                    .and_then(|key| key["pk"]["S"].as_str())
+                    .unwrap_or_default();
                 key.contains("#PENDING#")
             };
             for change in ["Update", "Delete"] {
@@ -181,23 +237,41 @@ impl Checker {
         }
         for row in &puts {
             let (pk, sk) = (text(row, "pk"), text(row, "sk"));
-            let Some(delivery) = sk.strip_prefix("DELIVERY#") else { continue };
+            let Some(delivery) = sk.strip_prefix("DELIVERY#") else {
+                continue;
+            };
             let stored = tables::get(&world.sim, "Mail", pk, sk).await.unwrap_or_default();
             // Only what took effect counts.
             if stored["ver"] != row["ver"] || stored["state"] != row["state"] {
                 continue;
             }
-            let is_change = !matches!(text(row, "state"), "claimed" | "ready") || row["events"].as_array().is_some_and(|events| {
-                matches!(events.last().map(|event| text(event, "type")), Some("rerouted" | "in_doubt" | "postponed"))
-            }) && text(row, "state") == "ready";
+            let is_change = !matches!(text(row, "state"), "claimed" | "ready")
+                || row["events"].as_array().is_some_and(|events| {
+                    matches!(
+                        events.last().map(|event| text(event, "type")),
+                        Some("rerouted" | "in_doubt" | "postponed")
+                    )
+                }) && text(row, "state") == "ready";
             if is_change && n_audit == 0 {
-                self.broken("I28", format!("{delivery} became {} without an audit entry", row["state"]));
+                self.broken(
+                    "I28",
+                    format!("{delivery} became {} without an audit entry", row["state"]),
+                );
             }
-            if row["state"] == "submitting" && row["is_ambiguous"] != true && row["events"].as_array().and_then(|all| all.last()).map(|event| text(event, "type")) == Some("submitting") {
+            if row["state"] == "submitting"
+                && row["is_ambiguous"] != true
+                && row["events"]
+                    .as_array()
+                    .and_then(|all| all.last())
+                    .map(|event| text(event, "type"))
+                    == Some("submitting")
+            {
                 self.fence(world, pk, delivery, row, items).await;
             }
         }
-        let is_acceptance = puts.iter().any(|row| row["sk"] == "EMAIL" && row["n_deliveries"].is_u64());
+        let is_acceptance = puts
+            .iter()
+            .any(|row| row["sk"] == "EMAIL" && row["n_deliveries"].is_u64());
         if is_acceptance && n_audit == 0 {
             self.broken("I28", "an email was accepted without an audit entry");
         }
@@ -206,26 +280,43 @@ impl Checker {
     /// At the fence, policy, suppression, cancel and archive are as the plan assumes.
     async fn fence(&mut self, world: &World, pk: &str, delivery: &str, row: &Value, items: &[Value]) {
         let tenant = pk.split('#').next().unwrap_or_default();
-        let policy = tables::get(&world.sim, "Directory", tenant, "POLICY").await.unwrap_or_default();
+        let policy = tables::get(&world.sim, "Directory", tenant, "POLICY")
+            .await
+            .unwrap_or_default();
         if row["decision"]["policy_version"] != policy["version"] {
-            self.broken("I4", format!("{delivery} goes by policy {} while {} is in force", row["decision"]["policy_version"], policy["version"]));
+            self.broken(
+                "I4",
+                format!(
+                    "{delivery} goes by policy {} while {} is in force",
+                    row["decision"]["policy_version"], policy["version"]
+                ),
+            );
         }
         let email = tables::get(&world.sim, "Mail", pk, "EMAIL").await.unwrap_or_default();
         if email["canceled_at_ms"].is_i64() || email["canceled_at_ms"].is_u64() {
             self.broken("I9", format!("{delivery} is submitted although it was called off"));
         }
         let record = text(&email, "record");
-        let record = tables::get(&world.sim, "Records", &format!("{tenant}#RECORD#{record}"), "RECORD").await.unwrap_or_default();
+        let record = tables::get(&world.sim, "Records", &format!("{tenant}#RECORD#{record}"), "RECORD")
+            .await
+            .unwrap_or_default();
         if record["locked_until_ms"].is_null() {
-            self.broken("I7", format!("{delivery} is submitted before its archived object is locked"));
+            self.broken(
+                "I7",
+                format!("{delivery} is submitted before its archived object is locked"),
+            );
         }
-        let facts = items.iter().filter_map(|item| item["ConditionCheck"]["Key"]["pk"]["S"].as_str());
+        let facts = items
+            .iter()
+            .filter_map(|item| item["ConditionCheck"]["Key"]["pk"]["S"].as_str());
         let recipient = facts.filter(|pk| pk.contains("#RECIPIENT#")).next();
         let Some(recipient) = recipient else {
             return self.broken("I8", format!("{delivery} is submitted without a look at its recipient"));
         };
         for suppression in tables::query(&world.sim, "People", recipient).await {
-            let scope = text(&suppression, "sk").strip_prefix("SUPPRESSION#").unwrap_or_default();
+            let scope = text(&suppression, "sk")
+                .strip_prefix("SUPPRESSION#")
+                .unwrap_or_default();
             if scope == "all" || scope == "marketing" && email["purpose"] == "marketing" {
                 self.broken("I8", format!("{delivery} is submitted to a suppressed address"));
             }
@@ -252,7 +343,13 @@ impl Checker {
             return;
         }
         let body = String::from_utf8_lossy(call.request.body());
-        let n_tenants = world.tenants.iter().filter(|tenant| body.contains(&format!("\"{}#", tenant.id)) || body.contains(&format!("\"{}\"", tenant.id))).count();
+        let n_tenants = world
+            .tenants
+            .iter()
+            .filter(|tenant| {
+                body.contains(&format!("\"{}#", tenant.id)) || body.contains(&format!("\"{}\"", tenant.id))
+            })
+            .count();
         if n_tenants > 1 {
             self.broken("I14", "one transaction touches two tenants");
         }
@@ -301,8 +398,16 @@ impl Checker {
     fn accepts(&mut self, world: &World) -> BTreeMap<(String, String, String), usize> {
         let mut accepts = BTreeMap::new();
         for mail in world.sim.aws.ses.messages(&Filter::default()).unwrap() {
-            let tag = |name: &str| mail.tags.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()).unwrap_or_default();
-            *accepts.entry((tag("tenant"), tag("email"), tag("delivery"))).or_default() += 1;
+            let tag = |name: &str| {
+                mail.tags
+                    .iter()
+                    .find(|(known, _)| known == name)
+                    .map(|(_, value)| value.clone())
+                    .unwrap_or_default()
+            };
+            *accepts
+                .entry((tag("tenant"), tag("email"), tag("delivery")))
+                .or_default() += 1;
         }
         accepts
     }
@@ -312,7 +417,10 @@ impl Checker {
         let answer = world.sim.call(Door::Api, request).await.unwrap();
         let email = answer.json();
         if answer.status != 200 || !listed.contains(id) {
-            return self.broken("I1", format!("{id} was accepted and is not shown: {} {email}", answer.status));
+            return self.broken(
+                "I1",
+                format!("{id} was accepted and is not shown: {} {email}", answer.status),
+            );
         }
         for recipient in email["recipients"].as_array().into_iter().flatten() {
             let status = text(recipient, "status");
@@ -323,12 +431,26 @@ impl Checker {
     }
 
     /// I5: at most one copy, and one more for each resend, of which there is at most one and none without a doubt.
-    fn i05_copies(&mut self, world: &World, row: &Value, delivery: &str, accepts: &BTreeMap<(String, String, String), usize>) {
+    fn i05_copies(
+        &mut self,
+        world: &World,
+        row: &Value,
+        delivery: &str,
+        accepts: &BTreeMap<(String, String, String), usize>,
+    ) {
         let pk = text(row, "pk");
         let tenant_id = pk.split('#').next().unwrap_or_default();
         let email = pk.rsplit('#').next().unwrap_or_default();
-        let n = accepts.get(&(tenant_id.to_owned(), email.to_owned(), delivery.to_owned())).copied().unwrap_or_default() as u64;
-        let events: Vec<&str> = row["events"].as_array().into_iter().flatten().map(|event| text(event, "type")).collect();
+        let n = accepts
+            .get(&(tenant_id.to_owned(), email.to_owned(), delivery.to_owned()))
+            .copied()
+            .unwrap_or_default() as u64;
+        let events: Vec<&str> = row["events"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|event| text(event, "type"))
+            .collect();
         let n_resends = row["n_resends"].as_u64().unwrap_or_default();
         let n_doubts = events.iter().filter(|event| **event == "in_doubt").count() as u64;
         // What came back for want of TLS goes by the portal: another mail, not another copy.
@@ -336,20 +458,36 @@ impl Checker {
         let tenant = world.tenants.iter().find(|tenant| tenant.id == tenant_id);
         let holds = tenant.is_some_and(|tenant| tenant.on_doubt == "hold");
         if n > 1 + n_resends + n_rerouted {
-            self.broken("I5", format!("{delivery}: {n} copies, {n_resends} resends, {n_rerouted} reroutes: {events:?}"));
+            self.broken(
+                "I5",
+                format!("{delivery}: {n} copies, {n_resends} resends, {n_rerouted} reroutes: {events:?}"),
+            );
         }
         if n_resends > 1 || n_rerouted > 1 || n_resends > n_doubts {
-            self.broken("I5", format!("{delivery}: {n_resends} resends after {n_doubts} doubts, {n_rerouted} reroutes: {events:?}"));
+            self.broken(
+                "I5",
+                format!("{delivery}: {n_resends} resends after {n_doubts} doubts, {n_rerouted} reroutes: {events:?}"),
+            );
         }
         if holds && n_resends > 0 {
-            self.broken("I5", format!("{delivery} was resent although its tenant holds: {events:?}"));
+            self.broken(
+                "I5",
+                format!("{delivery} was resent although its tenant holds: {events:?}"),
+            );
         }
         let is_unanswered = events.contains(&"unanswered");
-        if is_unanswered && !self.has_stalls && !self.ambiguous.contains(delivery) && !is_lost_reply(world, email, row) {
-            self.broken("F12", format!("{delivery} is taken for unanswered although SES answered: {events:?}"));
+        if is_unanswered && !self.has_stalls && !self.ambiguous.contains(delivery) && !is_lost_reply(world, email, row)
+        {
+            self.broken(
+                "F12",
+                format!("{delivery} is taken for unanswered although SES answered: {events:?}"),
+            );
         }
         if !self.has_faults && n_resends > 0 && !is_lost_reply(world, email, row) {
-            self.broken("I5", format!("{delivery} was resent without an injected doubt: {events:?}"));
+            self.broken(
+                "I5",
+                format!("{delivery} was resent without an injected doubt: {events:?}"),
+            );
         }
     }
 
@@ -368,7 +506,11 @@ impl Checker {
             }
         }
         // No request became two emails: of each batch and key there are as many rows as recipients were given.
-        let n_rows = tables::scan(&world.sim, "Mail").await.iter().filter(|row| text(row, "pk").contains("#IDEMPOTENCY#")).count();
+        let n_rows = tables::scan(&world.sim, "Mail")
+            .await
+            .iter()
+            .filter(|row| text(row, "pk").contains("#IDEMPOTENCY#"))
+            .count();
         let n_keyed = world.sent.iter().filter(|sent| sent.is_keyed()).count();
         if n_rows > n_keyed {
             self.broken("I10", format!("{n_rows} idempotency rows for {n_keyed} keys"));
@@ -379,8 +521,15 @@ impl Checker {
         if matches!(text(row, "state"), "scheduled" | "ready" | "claimed" | "submitting") {
             self.broken("L1", format!("{delivery} is still {}: {row}", row["state"]));
         }
-        for events in row["events"].as_array().into_iter().flatten().collect::<Vec<_>>().windows(2) {
-            let waited_ms = events[1]["at_ms"].as_i64().unwrap_or_default() - events[0]["at_ms"].as_i64().unwrap_or_default();
+        for events in row["events"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .windows(2)
+        {
+            let waited_ms =
+                events[1]["at_ms"].as_i64().unwrap_or_default() - events[0]["at_ms"].as_i64().unwrap_or_default();
             if text(events[1], "type") == "in_doubt" && waited_ms > 24 * 3_600_000 {
                 self.broken("L3", format!("{delivery} was in doubt for {waited_ms} ms"));
             }
@@ -398,15 +547,20 @@ pub(crate) fn delivery_of(call: &Call) -> Option<String> {
 
 /// Whether a delivery's reply is lost by its very address.
 fn is_lost_reply(world: &World, email: &str, row: &Value) -> bool {
-    recipient(world, email, row["n"].as_u64().unwrap_or_default()).is_none_or(|address| address.ends_with("@lost-reply.test"))
+    recipient(world, email, row["n"].as_u64().unwrap_or_default())
+        .is_none_or(|address| address.ends_with("@lost-reply.test"))
 }
 
 /// The address of the `n`-th recipient of an email, where its client knows the email.
 fn recipient(world: &World, email: &str, n: u64) -> Option<String> {
     for sent in &world.sent {
-        let Some(place) = sent.ids.iter().flatten().position(|id| id == email) else { continue };
+        let Some(place) = sent.ids.iter().flatten().position(|id| id == email) else {
+            continue;
+        };
         let addresses = sent.recipients.get(place)?;
-        return addresses.get(usize::try_from(n).ok()?).map(|address| (*address).to_owned());
+        return addresses
+            .get(usize::try_from(n).ok()?)
+            .map(|address| (*address).to_owned());
     }
     None
 }
@@ -415,7 +569,13 @@ async fn all_listed(world: &mut World, tenant: usize) -> BTreeSet<String> {
     let mut ids = BTreeSet::new();
     let mut after = String::new();
     loop {
-        let request = world.request(tenant, Method::GET, &format!("/emails?limit=100{after}"), &Value::Null, None);
+        let request = world.request(
+            tenant,
+            Method::GET,
+            &format!("/emails?limit=100{after}"),
+            &Value::Null,
+            None,
+        );
         let page = world.sim.call(Door::Api, request).await.unwrap().json();
         let data = page["data"].as_array().cloned().unwrap_or_default();
         ids.extend(data.iter().map(|email| text(email, "id").to_owned()));
@@ -427,11 +587,29 @@ async fn all_listed(world: &mut World, tenant: usize) -> BTreeSet<String> {
 }
 
 async fn object_is_there(world: &World, tenant: &str, record: &Value) -> bool {
-    let s3 = aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(&world.sim.sdk()).force_path_style(true).build());
-    let archive = world.sim.template.buckets.iter().find(|bucket| bucket.logical.starts_with("Archive"));
+    let s3 = aws_sdk_s3::Client::from_conf(
+        aws_sdk_s3::config::Builder::from(&world.sim.sdk())
+            .force_path_style(true)
+            .build(),
+    );
+    let archive = world
+        .sim
+        .template
+        .buckets
+        .iter()
+        .find(|bucket| bucket.logical.starts_with("Archive"));
     let id = text(record, "id");
-    let listed = s3.list_objects_v2().bucket(&archive.unwrap().name).prefix(format!("mail/{tenant}/")).send().await.unwrap();
-    listed.contents().iter().any(|object| object.key().is_some_and(|key| key.ends_with(id)) && object.size() == record["length"].as_i64())
+    let listed = s3
+        .list_objects_v2()
+        .bucket(&archive.unwrap().name)
+        .prefix(format!("mail/{tenant}/"))
+        .send()
+        .await
+        .unwrap();
+    listed
+        .contents()
+        .iter()
+        .any(|object| object.key().is_some_and(|key| key.ends_with(id)) && object.size() == record["length"].as_i64())
 }
 
 fn shows(bytes: &[u8], canary: &str) -> bool {

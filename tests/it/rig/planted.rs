@@ -39,7 +39,12 @@ fn every_planted_defect_is_found_by_its_invariant() {
             ..Profile::default()
         };
         planted::set_here(Some(bug));
-        let found = (1..=MOST_SEEDS).find(|seed| one(*seed, &profile).violations.iter().any(|violation| violation.invariant == finder));
+        let found = (1..=MOST_SEEDS).find(|seed| {
+            one(*seed, &profile)
+                .violations
+                .iter()
+                .any(|violation| violation.invariant == finder)
+        });
         planted::set_here(None);
         match found {
             Some(seed) => println!("{bug:8} {what:55} {finder:6} {seed}"),

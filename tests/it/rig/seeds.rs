@@ -40,7 +40,13 @@ const SEEDS: u64 = 60;
 #[test]
 fn random_faults_break_no_invariant() {
     if let Some(seed) = number("SEALPOST_RIG_SEED") {
-        let outcome = one(seed, &Profile { tells: true, ..Profile::default() });
+        let outcome = one(
+            seed,
+            &Profile {
+                tells: true,
+                ..Profile::default()
+            },
+        );
         println!("{}\n{:#?}", outcome.story.join("\n"), outcome.violations);
         assert!(outcome.violations.is_empty());
         return;
@@ -67,8 +73,14 @@ fn random_faults_break_no_invariant() {
         begun.elapsed(),
         broken.lock().unwrap()
     );
-    assert!(broken.lock().unwrap().is_empty(), "run one again with SEALPOST_RIG_SEED");
-    assert!(n_faults > 0 && n_accepted as u64 >= n * 18, "the runs do not do what they are for");
+    assert!(
+        broken.lock().unwrap().is_empty(),
+        "run one again with SEALPOST_RIG_SEED"
+    );
+    assert!(
+        n_faults > 0 && n_accepted as u64 >= n * 18,
+        "the runs do not do what they are for"
+    );
 }
 
 #[test]

@@ -22,8 +22,14 @@ const LATE: Duration = Duration::from_secs(7);
 
 /// What may become of a call in a phase.
 pub(crate) fn fates(call: &Call, phase: Phase) -> &'static [Fate] {
-    let is_write = matches!(call.operation.as_str(), "TransactWriteItems" | "PutItem" | "UpdateItem" | "DeleteItem");
-    let is_batch = matches!(call.operation.as_str(), "SendMessageBatch" | "BatchGetItem" | "BatchWriteItem");
+    let is_write = matches!(
+        call.operation.as_str(),
+        "TransactWriteItems" | "PutItem" | "UpdateItem" | "DeleteItem"
+    );
+    let is_batch = matches!(
+        call.operation.as_str(),
+        "SendMessageBatch" | "BatchGetItem" | "BatchWriteItem"
+    );
     match phase {
         Phase::Before if is_write => &[
             Fate::Fail(Failure::Throttled),
@@ -152,21 +158,43 @@ fn a_fault_of_any_kind_at_any_call_breaks_no_invariant() {
         }
     });
     let broken = broken.into_inner().unwrap();
-    println!("{} places, {} cases, {} struck, {} broken", calm.places.len(), cases.len(), n_struck.into_inner(), broken.len());
+    println!(
+        "{} places, {} cases, {} struck, {} broken",
+        calm.places.len(),
+        cases.len(),
+        n_struck.into_inner(),
+        broken.len()
+    );
     assert!(broken.is_empty());
     assert!(calm.places.len() >= 60, "{} places", calm.places.len());
 }
 
 /// What the product calls AWS by, as its lines read.
 const CALLS: [&str; 9] = [
-    ".commit()", ".get::<", ".get_all(", ".query(", ".update(", ".enqueue(", ".put_object(", ".get_object(", ".lock_object(",
+    ".commit()",
+    ".get::<",
+    ".get_all(",
+    ".query(",
+    ".update(",
+    ".enqueue(",
+    ".put_object(",
+    ".get_object(",
+    ".lock_object(",
 ];
 
 /// Lines of the way of a mail that make a call.
 fn sites() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../functions/core/src");
     let mut sites = BTreeSet::new();
-    for file in ["delivery/run.rs", "delivery/doubt.rs", "delivery/sweep.rs", "delivery/track.rs", "email/accept.rs", "seal.rs", "record.rs"] {
+    for file in [
+        "delivery/run.rs",
+        "delivery/doubt.rs",
+        "delivery/sweep.rs",
+        "delivery/track.rs",
+        "email/accept.rs",
+        "seal.rs",
+        "record.rs",
+    ] {
         let text = fs::read_to_string(root.join(file)).unwrap();
         let product = text.split("#[cfg(test)]").next().unwrap();
         for (line, code) in (1..).zip(product.lines()) {

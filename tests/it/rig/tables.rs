@@ -37,20 +37,33 @@ fn items(answer: &Value) -> Vec<Value> {
 }
 
 fn name<'s>(sim: &'s Sim, table: &str) -> &'s str {
-    let found = sim.template.tables.iter().find(|known| known.logical.starts_with(table));
+    let found = sim
+        .template
+        .tables
+        .iter()
+        .find(|known| known.logical.starts_with(table));
     &found.unwrap_or_else(|| panic!("no table {table}")).name
 }
 
 async fn call(sim: &Sim, operation: &str, request: &Value) -> Value {
     let answer = sim.aws.dynamodb.call(operation, request.to_string().as_bytes()).await;
-    assert!(answer.status.is_success(), "{operation}: {}", String::from_utf8_lossy(&answer.body));
+    assert!(
+        answer.status.is_success(),
+        "{operation}: {}",
+        String::from_utf8_lossy(&answer.body)
+    );
     serde_json::from_slice(&answer.body).unwrap()
 }
 
 /// An item without DynamoDB's types. Bytes are shown by their length: what they hold is sealed.
 pub(crate) fn plain(item: &Value) -> Value {
     let fields = item.as_object().unwrap();
-    Value::Object(fields.iter().map(|(name, value)| (name.clone(), untyped(value))).collect())
+    Value::Object(
+        fields
+            .iter()
+            .map(|(name, value)| (name.clone(), untyped(value)))
+            .collect(),
+    )
 }
 
 fn untyped(value: &Value) -> Value {

@@ -97,7 +97,11 @@ impl World {
         for (n, on_doubt) in ON_DOUBT.into_iter().enumerate() {
             let domain = format!("clinic{n}.example");
             let ses = aws_sdk_sesv2::Client::new(&sim.sdk());
-            ses.create_email_identity().email_identity(&domain).send().await.unwrap();
+            ses.create_email_identity()
+                .email_identity(&domain)
+                .send()
+                .await
+                .unwrap();
             let new = NewTenant {
                 name: format!("Clinic {n}"),
                 domain: domain.clone(),
@@ -113,11 +117,27 @@ impl World {
             };
             for (address, pair) in [OPENPGP, SMIME].into_iter().zip(certificates()) {
                 let body = json!({ "kind": pair.kind, "data": pair.public });
-                let answer = ok(&mut sim, &tenant, Method::POST, &format!("/recipients/{address}/keys"), &body).await;
+                let answer = ok(
+                    &mut sim,
+                    &tenant,
+                    Method::POST,
+                    &format!("/recipients/{address}/keys"),
+                    &body,
+                )
+                .await;
                 assert_eq!(answer.status, 201, "{}", answer.json());
             }
-            ok(&mut sim, &tenant, Method::PUT, "/recipient-domains/no-tls.test", &json!({ "tls": "fails" })).await;
-            let mut policy = ok(&mut sim, &tenant, Method::GET, "/policies", &Value::Null).await.json();
+            ok(
+                &mut sim,
+                &tenant,
+                Method::PUT,
+                "/recipient-domains/no-tls.test",
+                &json!({ "tls": "fails" }),
+            )
+            .await;
+            let mut policy = ok(&mut sim, &tenant, Method::GET, "/policies", &Value::Null)
+                .await
+                .json();
             policy.as_object_mut().unwrap().remove("object");
             policy["on_doubt"] = json!(on_doubt);
             policy["on_doubt_sensitive"] = json!(on_doubt);
@@ -147,7 +167,11 @@ impl World {
             ("/emails", email(&[OPENPGP, SMIME]), vec![vec![OPENPGP, SMIME]]),
             ("/emails", email(&ADDRESSES[4..8]), vec![ADDRESSES[4..8].to_vec()]),
             ("/emails", email(&[ADDRESSES[8]]), vec![vec![ADDRESSES[8]]]),
-            ("/emails/batch", json!([email(&[ADDRESSES[2]]), email(&[ADDRESSES[11]])]), vec![vec![ADDRESSES[2]], vec![ADDRESSES[11]]]),
+            (
+                "/emails/batch",
+                json!([email(&[ADDRESSES[2]]), email(&[ADDRESSES[11]])]),
+                vec![vec![ADDRESSES[2]], vec![ADDRESSES[11]]],
+            ),
             ("/emails", later, vec![vec![ADDRESSES[3]]]),
             ("/emails", news, vec![vec![ADDRESSES[10]]]),
         ];
@@ -190,7 +214,9 @@ impl World {
             let mut recipients = Vec::new();
             let mut bodies = Vec::new();
             for _ in 0..n_here {
-                let mut to: Vec<&'static str> = (0..dice.usize(1..3)).map(|_| ADDRESSES[dice.usize(..ADDRESSES.len())]).collect();
+                let mut to: Vec<&'static str> = (0..dice.usize(1..3))
+                    .map(|_| ADDRESSES[dice.usize(..ADDRESSES.len())])
+                    .collect();
                 to.sort_unstable();
                 to.dedup();
                 let class = ["phi", "phi", "sensitive", "none"][dice.usize(..4)];
@@ -208,7 +234,8 @@ impl World {
                     _ => body["to"] = json!(to),
                 }
                 if dice.u32(..4) == 0 {
-                    body["attachments"] = json!([{ "filename": "results.txt", "content": crate::system::base64(CANARY.as_bytes()) }]);
+                    body["attachments"] =
+                        json!([{ "filename": "results.txt", "content": crate::system::base64(CANARY.as_bytes()) }]);
                 }
                 if is_scheduled {
                     body["scheduled_at"] = json!(format!("in {} min", dice.u32(1..40)));
@@ -231,7 +258,14 @@ impl World {
     }
 
     /// A request of a tenant's application.
-    pub(crate) fn request(&self, tenant: usize, method: Method, path: &str, body: &Value, key: Option<&str>) -> Request<Bytes> {
+    pub(crate) fn request(
+        &self,
+        tenant: usize,
+        method: Method,
+        path: &str,
+        body: &Value,
+        key: Option<&str>,
+    ) -> Request<Bytes> {
         request(&self.tenants[tenant], method, path, body, key)
     }
 
@@ -240,7 +274,10 @@ impl World {
         self.listen();
         let now_ms = self.sim.now_ms();
         let waits = |sent: &Sent| {
-            sent.asked.is_none() && sent.not_before_ms <= now_ms && !sent.is_given_up && (sent.ids.is_none() || sent.n_tries == 1 && sent.key.is_some())
+            sent.asked.is_none()
+                && sent.not_before_ms <= now_ms
+                && !sent.is_given_up
+                && (sent.ids.is_none() || sent.n_tries == 1 && sent.key.is_some())
         };
         let due: Vec<usize> = (0..self.sent.len()).filter(|n| waits(&self.sent[*n])).collect();
         if let Some(n) = due.get(dice.usize(..due.len().max(1))).copied() {
@@ -252,7 +289,8 @@ impl World {
             return true;
         }
         // Some think better of it.
-        let may_cancel = |sent: &Sent| sent.is_scheduled && sent.ids.is_some() && sent.cancel.is_none() && !sent.is_canceled;
+        let may_cancel =
+            |sent: &Sent| sent.is_scheduled && sent.ids.is_some() && sent.cancel.is_none() && !sent.is_canceled;
         let candidates: Vec<usize> = (0..self.sent.len()).filter(|n| may_cancel(&self.sent[*n])).collect();
         if !candidates.is_empty() && dice.u32(..200) == 0 {
             let n = candidates[dice.usize(..candidates.len())];
@@ -267,7 +305,11 @@ impl World {
             let address = ADDRESSES[dice.usize(2..ADDRESSES.len())];
             let (method, path, body) = match dice.u32(..3) {
                 0 => (Method::POST, "/suppressions".to_owned(), json!({ "email": address })),
-                1 => (Method::PUT, "/recipient-domains/patient.test".to_owned(), json!({ "tls": "fails" })),
+                1 => (
+                    Method::PUT,
+                    "/recipient-domains/patient.test".to_owned(),
+                    json!({ "tls": "fails" }),
+                ),
                 _ => {
                     let policy = json!({ "on_doubt": self.tenants[tenant].on_doubt, "on_doubt_sensitive": self.tenants[tenant].on_doubt, "smime_without_gcm": "portal" });
                     (Method::PUT, "/policies".to_owned(), policy)
@@ -283,7 +325,9 @@ impl World {
 
     /// Whether every client knows what it wants to know.
     pub(crate) fn is_said(&self) -> bool {
-        self.sent.iter().all(|sent| sent.asked.is_none() && (sent.ids.is_some() || sent.is_given_up))
+        self.sent
+            .iter()
+            .all(|sent| sent.asked.is_none() && (sent.ids.is_some() || sent.is_given_up))
     }
 
     /// Takes what came back to the clients.
@@ -336,7 +380,13 @@ impl World {
 }
 
 impl Sent {
-    fn new(tenant: usize, path: &'static str, body: Value, key: Option<String>, recipients: Vec<Vec<&'static str>>) -> Self {
+    fn new(
+        tenant: usize,
+        path: &'static str,
+        body: Value,
+        key: Option<String>,
+        recipients: Vec<Vec<&'static str>>,
+    ) -> Self {
         Self {
             tenant,
             path,
@@ -366,7 +416,10 @@ impl Sent {
         if status == 200 {
             let one = [body.clone()];
             let all = body["data"].as_array().map_or(&one[..], Vec::as_slice);
-            let ids: Vec<String> = all.iter().map(|email| email["id"].as_str().unwrap_or_default().to_owned()).collect();
+            let ids: Vec<String> = all
+                .iter()
+                .map(|email| email["id"].as_str().unwrap_or_default().to_owned())
+                .collect();
             match &self.ids {
                 None => self.ids = Some(ids),
                 Some(first) if *first != ids => self.contradictions.push(format!("{first:?} and then {ids:?}")),
@@ -407,7 +460,10 @@ fn request(tenant: &Tenant, method: Method, path: &str, body: &Value, key: Optio
 }
 
 async fn ok(sim: &mut Sim, tenant: &Tenant, method: Method, path: &str, body: &Value) -> Answer {
-    let answer = sim.call(Door::Api, request(tenant, method, path, body, None)).await.unwrap();
+    let answer = sim
+        .call(Door::Api, request(tenant, method, path, body, None))
+        .await
+        .unwrap();
     assert!(answer.status < 300, "{path}: {}", answer.json());
     answer
 }

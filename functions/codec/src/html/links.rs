@@ -212,6 +212,6 @@ mod tests {
     fn what_browsers_read_in_two_ways_is_left_alone() {
         let html = "<select><xmp><a href=\"https://a.example/\">x</a></select>";
         assert_eq!(rewrite(html, "<i>", |_| Some("https://b.example/".to_owned())), None);
-        assert_eq!(targets(html), [String::new(); 0]);
+        assert!(targets(html).is_empty());
     }
 }

@@ -30,18 +30,18 @@ use sealpost_core::random::Random;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
+use super::Shared;
 use super::data::Data;
 use super::function::{self, Failed, Function};
 use super::gateway::Gateway;
 use super::queue::Poller;
-use super::Shared;
 use crate::aws::fault::Call;
 use crate::aws::random;
 use crate::aws::wire::Aws;
 use crate::template::{Schedule, Template};
 use desk::Desk;
-use time::Time;
 pub use fate::{Fate, Mischief};
+use time::Time;
 
 /// When every run begins: 2026-12-01 08:00:00 UTC, in milliseconds.
 pub const BEGIN_MS: i64 = 1_796_112_000_000;
@@ -307,7 +307,8 @@ impl Sim {
         self.breathe().await;
         let n_waiting = self.desk.len();
         // Most steps are those of what is under way; the more of it, the more.
-        let begins = self.running.len() < mischief.most_running && (n_waiting == 0 || self.dice.u32(..100) < mischief.begin_percent);
+        let begins = self.running.len() < mischief.most_running
+            && (n_waiting == 0 || self.dice.u32(..100) < mischief.begin_percent);
         if begins && self.begin_something(mischief).await? {
             return Ok(true);
         }
@@ -409,7 +410,9 @@ impl Sim {
         let id = self.next_id();
         let (function, queue) = poller.names();
         let function = function.to_owned();
-        self.note(|| format!("{id} {function} takes {n_received} of {queue}: {n_lost} lost, {n_late} late, {n_doubled} doubled"));
+        self.note(|| {
+            format!("{id} {function} takes {n_received} of {queue}: {n_lost} lost, {n_late} late, {n_doubled} doubled")
+        });
         if kept.is_empty() {
             return Ok(true);
         }
@@ -529,7 +532,9 @@ impl Sim {
                 break;
             }
         }
-        let (ended, running) = std::mem::take(&mut self.running).into_iter().partition(|running| running.task.is_finished());
+        let (ended, running) = std::mem::take(&mut self.running)
+            .into_iter()
+            .partition(|running| running.task.is_finished());
         self.running = running;
         let ended: Vec<Running> = ended;
         for Running { id, asked, task, .. } in ended {
@@ -570,7 +575,9 @@ impl Sim {
 fn seeded(seed: u64) -> Random {
     let dice = std::sync::Mutex::new(Rng::with_seed(seed ^ 0x005e_a190_57));
     Random::of(move |bytes| {
-        dice.lock().unwrap_or_else(std::sync::PoisonError::into_inner).fill(bytes);
+        dice.lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .fill(bytes);
         Ok(())
     })
 }

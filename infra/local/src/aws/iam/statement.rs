@@ -75,11 +75,16 @@ impl Statement {
         }
         // Actions are compared without regard to case, resources are not (IAM User Guide, "Policy elements").
         let wanted = need.action.to_ascii_lowercase();
-        let actions = self.actions.iter().filter(|action| like(&action.to_ascii_lowercase(), &wanted));
+        let actions = self
+            .actions
+            .iter()
+            .filter(|action| like(&action.to_ascii_lowercase(), &wanted));
         let resources = |action: &String| {
             let action = action.clone();
             let fitting = self.resources.iter().filter(|resource| like(resource, &need.resource));
-            fitting.map(move |resource| (action.clone(), resource.clone())).collect::<Vec<_>>()
+            fitting
+                .map(move |resource| (action.clone(), resource.clone()))
+                .collect::<Vec<_>>()
         };
         actions.flat_map(resources).collect()
     }
