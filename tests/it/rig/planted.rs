@@ -1,5 +1,8 @@
 //! Tests of the rig: defects that are put in on purpose must be found. A finder that is switched off fails here.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use sealpost_core::planted;
 
 use super::run::{Profile, one};
@@ -26,30 +29,45 @@ const BUGS: [(&str, &str, &str); 18] = [
     ("bug_36", "an audit entry is left out of its transaction", "I28"),
 ];
 /// How many seeds a defect may take.
-const MOST_SEEDS: u64 = 200;
+const MOST_SEEDS: u64 = 6;
 
 #[test]
 fn every_planted_defect_is_found_by_its_invariant() {
-    let mut missed = Vec::new();
+    let missed = Mutex::new(Vec::new());
+    let next = AtomicUsize::new(0);
     println!("{:8} {:55} {:6} seeds", "defect", "what", "finder");
-    for (bug, what, finder) in BUGS {
-        let profile = Profile {
-            per_mille: (bug != "bug_01" && bug != "bug_19" && bug != "bug_21").then_some(30),
-            change_every: 100,
-            ..Profile::default()
-        };
-        planted::set_here(Some(bug));
-        let found = (1..=MOST_SEEDS).find(|seed| {
-            one(*seed, &profile)
-                .violations
-                .iter()
-                .any(|violation| violation.invariant == finder)
-        });
-        planted::set_here(None);
-        match found {
-            Some(seed) => println!("{bug:8} {what:55} {finder:6} {seed}"),
-            None => missed.push(bug),
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some((bug, what, finder)) = BUGS.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    match find(bug, finder) {
+                        Some(seed) => println!("{bug:8} {what:55} {finder:6} {seed}"),
+                        None => missed.lock().unwrap().push(*bug),
+                    }
+                }
+            });
         }
-    }
+    });
+    let missed = missed.into_inner().unwrap();
     assert!(missed.is_empty(), "not found: {missed:?}");
 }
+
+/// The seed in which a defect is found.
+fn find(bug: &'static str, finder: &str) -> Option<u64> {
+    let profile = Profile {
+        per_mille: (!WITHOUT_FAULTS.contains(&bug)).then_some(30),
+        change_every: 100,
+        ..Profile::default()
+    };
+    planted::set_here(Some(bug));
+    let is_found = |seed: &u64| {
+        let outcome = one(*seed, &profile);
+        outcome.violations.iter().any(|violation| violation.invariant == finder)
+    };
+    let found = (1..=MOST_SEEDS).find(is_found);
+    planted::set_here(None);
+    found
+}
+
+/// Those that show when nothing else goes wrong.
+const WITHOUT_FAULTS: [&str; 3] = ["bug_01", "bug_19", "bug_21"];

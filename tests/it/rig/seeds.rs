@@ -28,14 +28,14 @@ pub(crate) fn many(first: u64, n: u64, see: impl FnMut(Outcome) + Send) {
 }
 
 /// A number that the rig's command gives.
-fn number(name: &str) -> Option<u64> {
+pub(crate) fn number(name: &str) -> Option<u64> {
     #[expect(clippy::disallowed_methods, reason = "the rig's parameters come from its command")]
     let given = std::env::var(name).ok()?;
     Some(given.parse().unwrap_or_else(|_| panic!("{name} is no number")))
 }
 
 /// How many seeds tests/run tries.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 8;
 
 #[test]
 fn random_faults_break_no_invariant() {
@@ -85,9 +85,7 @@ fn random_faults_break_no_invariant() {
 
 #[test]
 fn the_same_seed_runs_the_same_way_again() {
-    for seed in [3, 5, 8] {
-        let (first, second) = (one(seed, &Profile::default()), one(seed, &Profile::default()));
-        assert_eq!(first.trace, second.trace, "seed {seed}");
-        assert_eq!(first.violations, second.violations, "seed {seed}");
-    }
+    let (first, second) = (one(3, &Profile::default()), one(3, &Profile::default()));
+    assert_eq!(first.trace, second.trace);
+    assert_eq!(first.violations, second.violations);
 }
