@@ -1,5 +1,7 @@
 //! One target under libFuzzer: the one that `SEALPOST_FUZZ_TARGET` names. `tests/fuzz/run` builds and starts it.
 
+#![no_main]
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::abort;
 use std::sync::OnceLock;
@@ -13,6 +15,7 @@ static TARGET: OnceLock<Target> = OnceLock::new();
 
 /// Called by libFuzzer once for every input.
 #[expect(unsafe_code, reason = "libFuzzer looks its target up by this name")]
+#[expect(improper_ctypes_definitions, reason = "the crate calls it so; both sides are Rust")]
 #[unsafe(no_mangle)]
 pub extern "C" fn rust_fuzzer_test_input(data: &[u8]) -> i32 {
     let target = TARGET.get_or_init(|| {

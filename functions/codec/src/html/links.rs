@@ -37,10 +37,16 @@ pub fn target(href: &str) -> Option<String> {
     }
     let url = Url::parse(href).ok()?;
     let has_host = match url.host()? {
-        Host::Domain(domain) => domain.split('.').all(|label| !label.is_empty()),
+        // The URL standard lets a host have marks such as `"` in it, if they come percent-encoded.
+        Host::Domain(domain) => domain.split('.').all(|label| {
+            !label.is_empty()
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        }),
         Host::Ipv4(_) | Host::Ipv6(_) => true,
     };
-    let has_user = !url.username().is_empty() || url.password().is_some() || authority(href).contains('@');
+    let has_user = !url.username().is_empty() || url.password().is_some() || authority(href).contains(['@', '%']);
     let text = String::from(url);
     (has_host && !has_user && text.is_ascii() && text.len() <= MAX_LINK).then_some(text)
 }
@@ -158,6 +164,9 @@ mod tests {
             "https://a:b@evil.example",
             "https://clinic.example@evil.example",
             "https://@evil.example/",
+            "https://e%22vil.example/",
+            "https://%65vil.example/",
+            "https://evil'.example/",
             "https://clinic.example\\@evil.example",
             "https:\\\\evil.example",
             "https://evil.example\r\nSet-Cookie: a=b",
