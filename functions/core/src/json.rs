@@ -75,7 +75,7 @@ pub fn decode<T: DeserializeOwned>(value: Value) -> Result<T> {
         }
         if let Some(field) = quoted(&text, "unknown field") {
             // Some deserializers have stepped into the field when they refuse it, others stand before it.
-            let is_inside = matches!(error.path().iter().last(), Some(Segment::Map { key }) if *key == field);
+            let is_inside = matches!(error.path().iter().next_back(), Some(Segment::Map { key }) if *key == field);
             let at = if is_inside {
                 at
             } else {
