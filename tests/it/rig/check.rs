@@ -23,7 +23,7 @@ pub(crate) struct Violation {
 }
 
 /// Statuses in which nothing is left to be done, or a person is asked.
-const TERMINAL: [&str; 11] = [
+const TERMINAL: [&str; 10] = [
     "delivered",
     "bounced",
     "complained",
@@ -34,7 +34,6 @@ const TERMINAL: [&str; 11] = [
     "canceled",
     "held",
     "failed",
-    "rejected",
 ];
 
 /// Who has a key or a certificate on file, which nobody removes.

@@ -144,7 +144,6 @@ impl World {
             ok(&mut sim, &tenant, Method::PUT, "/policies", &policy).await;
             tenants.push(tenant);
         }
-        // What the set-up warmed goes cold: every function begins with nothing in memory.
         Self {
             sim,
             tenants,
