@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::lambda::{events, fill};
+use crate::rig::tried;
 use crate::system::Running;
 use crate::webhook::{Receiver, email, hook};
 
@@ -87,7 +88,7 @@ where
     }
     let n_right: usize = lanes.join_all().await.into_iter().sum();
     assert_eq!(n_right, 1 << N);
-    println!("{name}: {n_right} of 1024 sets");
+    tried(&format!("sets of failures of a batch of ten: {name}"), n_right, 0);
 }
 
 /// Sends twenty emails and waits until all is done that follows from them.
@@ -226,4 +227,26 @@ async fn webhook_hands_back_exactly_what_failed() {
     })
     .await;
     assert_eq!(receiver.got().len(), 2 * N, "a hint that came again posted once more");
+}
+
+/// Defects of the batch itself: the message is taken off the queue although its work is not done.
+#[cfg(feature = "planted")]
+#[tokio::test]
+async fn a_planted_batch_that_swallows_a_failure_is_found() {
+    use sealpost_core::planted;
+
+    let swallowed = async || {
+        let event = json!({ "Records": [{ "messageId": id(0), "body": "" }] });
+        let event = serde_json::from_value(event).unwrap();
+        let answer = sealpost_handler::batch::each(event, |_| async { false }).await;
+        serde_json::to_value(answer).unwrap() != expected(1)
+    };
+    assert!(!swallowed().await);
+    for bug in ["bug_07", "bug_08"] {
+        planted::set_here(Some(bug));
+        let is_found = swallowed().await;
+        planted::set_here(None);
+        assert!(is_found, "{bug}");
+        println!("{bug} is found by the sets of failures");
+    }
 }

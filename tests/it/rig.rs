@@ -5,10 +5,17 @@
 //! breaks an invariant prints it, and the same seed runs the same way again. The invariants are in `check`.
 
 mod check;
+mod fairness;
 #[cfg(feature = "planted")]
 mod planted;
 mod run;
-mod seeds;
+pub(crate) mod seeds;
 mod sweep;
 mod tables;
+mod tour;
 mod world;
+
+/// A row of what the rig prints at its end: what was tried, how often, and how often a promise broke.
+pub(crate) fn tried(what: &str, n_times: usize, n_broken: usize) {
+    println!("\n| {what:58} | {n_times:9} | {n_broken:7} |");
+}

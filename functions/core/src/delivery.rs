@@ -279,6 +279,12 @@ impl DeliveryRow {
         }
     }
 
+    /// Whether it was put off since it was accepted or since its time came.
+    pub(crate) fn has_waited(&self, email: &EmailRow) -> bool {
+        let first_ms = email.scheduled_at_ms.unwrap_or(email.id.made_at().as_millisecond());
+        self.not_before_ms > first_ms
+    }
+
     /// What callers see.
     #[must_use]
     pub fn status(&self) -> Status {

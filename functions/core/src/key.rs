@@ -265,6 +265,9 @@ impl Key<'_> {
             }
             Key::Listed(tenant, email) => (list_partition(tenant, &month(email.made_at())), email.to_string()),
             Key::Batch(tenant, batch) => (format!("{tenant}#BATCH#{batch}"), "BATCH".to_owned()),
+            Key::Idempotency(_, hash) if crate::planted!("bug_13") => {
+                (format!("shared#IDEMPOTENCY#{hash}"), "IDEMPOTENCY".to_owned())
+            }
             Key::Idempotency(tenant, hash) => (format!("{tenant}#IDEMPOTENCY#{hash}"), "IDEMPOTENCY".to_owned()),
             Key::OutboxEmail(tenant, email) => (outbox_partition(tenant, shard(email.as_str())), email.to_string()),
             Key::Scheduled(tenant, at_ms, email) => (

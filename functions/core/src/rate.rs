@@ -3,7 +3,8 @@
 //! A process leases a block of the tokens of the present second by one conditional write, and spends them without another
 //! call; what it does not spend by the end of the second is lost. Who gets none is given a time to come back at: each tenant's
 //! waiting deliveries of a lane are lined up at the sending rate, so that a backlog drains as fast as SES takes it and no
-//! faster, and in the second of that time the tenant is known to wait, which limits the others to their shares.
+//! faster, and in the second of that time the tenant is known to wait, which limits the others to their shares. Backlogs
+//! leave a tenth of every second to tenants that have none, so that their mail goes at once.
 //!
 //! The bucket keeps a tenth of the quota free: for codes of the portal, which do not wait, and since a second of ours and a
 //! second of SES do not begin together. SES has the last word: when it throttles nevertheless, the process halves what it
@@ -12,8 +13,7 @@
 mod bucket;
 
 use std::collections::HashMap;
-use std::sync::Mutex as StdMutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use tokio::sync::Mutex;
 
@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::id::TenantId;
 use crate::key::Key;
 use crate::policy::Purpose;
-use bucket::{Brake, Window, allowed, block, ceiling, limit};
+use bucket::{Brake, Window, allowed, block, ceiling, for_backlogs, limit};
 
 /// What may be sent a second when SES does not tell: the rate of an account that has just left the sandbox (SES developer
 /// guide, "Service quotas"). An account in the sandbox has 1, and is throttled by SES itself.
@@ -34,7 +34,9 @@ const QUOTA_MS: i64 = 300_000;
 /// quota is soon made use of.
 const LINE_MS: i64 = 600_000;
 /// How often a lease is tried again when another process was faster.
-const TRIES: usize = 3;
+const TRIES: usize = 5;
+/// How many tenants' lanes a process keeps in mind.
+const MOST_OWNS: usize = 1_000;
 /// How long a window's row is kept, seconds.
 const KEPT_S: i64 = 3_600;
 
@@ -89,16 +91,22 @@ pub(crate) enum Turn {
 /// What one process knows of the rate.
 #[derive(Default)]
 pub(crate) struct Rate {
-    /// Held over the calls for a lease, so that the deliveries of a batch share one.
-    held: Mutex<Held>,
+    quota: Mutex<Option<(f64, i64)>>,
+    /// By tenant and lane, each with a lock of its own, which is held over the calls for a lease: the deliveries of a batch
+    /// share one, and a tenant's do not wait for another's.
+    owns: StdMutex<Owns>,
     brake: StdMutex<Brake>,
 }
 
+type Owns = HashMap<(TenantId, Lane), Arc<Mutex<Own>>>;
+
+/// What a process has leased for one tenant's lane.
 #[derive(Default)]
-struct Held {
-    quota: Option<(f64, i64)>,
-    leases: HashMap<(TenantId, Lane), Lease>,
-    places: HashMap<(TenantId, Lane), Places>,
+struct Own {
+    lease: Option<Lease>,
+    /// The second that had nothing left, and whether that was for mail that had waited before.
+    empty: Option<(i64, bool)>,
+    places: Option<Places>,
 }
 
 /// Tokens of one second.
@@ -117,6 +125,14 @@ struct Places {
 }
 
 impl Rate {
+    fn own(&self, tenant: &TenantId, lane: Lane) -> Arc<Mutex<Own>> {
+        let mut owns = self.owns.lock().unwrap_or_else(PoisonError::into_inner);
+        if owns.len() >= MOST_OWNS {
+            owns.retain(|_, own| Arc::strong_count(own) > 1);
+        }
+        Arc::clone(owns.entry((tenant.clone(), lane)).or_default())
+    }
+
     /// SES refused a mail as too fast: asks for less for a while.
     pub(crate) fn throttled(&self, now_ms: i64) {
         let mut brake = self.brake.lock().unwrap_or_else(PoisonError::into_inner);
@@ -125,39 +141,42 @@ impl Rate {
 }
 
 impl App {
-    /// Asks for one token.
+    /// Asks for one token, for mail that was or was not made to wait before.
     ///
     /// # Errors
     /// Unavailable.
-    pub(crate) async fn turn(&self, tenant: &TenantId, lane: Lane) -> Result<Turn> {
-        let mut held = self.rate.held.lock().await;
+    pub(crate) async fn turn(&self, tenant: &TenantId, lane: Lane, has_waited: bool) -> Result<Turn> {
+        let own = self.rate.own(tenant, lane);
+        let mut own = own.lock().await;
         let now_ms = self.clock.now_ms();
         let second = now_ms.div_euclid(1000);
-        let key = (tenant.clone(), lane);
-        if let Some(lease) = held.leases.get_mut(&key)
-            && lease.second == second
-            && lease.n > 0
-        {
+        if let Some(lease) = own.lease.as_mut().filter(|lease| lease.second == second && lease.n > 0) {
             lease.n -= 1;
             return Ok(Turn::Go);
         }
-        // Leases of seconds that have passed are of no use to anybody.
-        held.leases.retain(|_, lease| lease.second >= second);
-        let rate = self.quota(&mut held, now_ms).await;
+        let rate = self.quota(now_ms).await;
         let brake = *self.rate.brake.lock().unwrap_or_else(PoisonError::into_inner);
         let limit = limit(rate, brake.halvings(now_ms));
-        let n = self.lease(tenant, lane, second, limit).await?;
-        if n > 0 {
-            held.leases.insert(key, Lease { second, n: n - 1 });
-            return Ok(Turn::Go);
+        // What a second has no more for new mail it has not for mail that waited either.
+        let is_empty = |(at, of_waited): (i64, bool)| at == second && (has_waited || !of_waited);
+        if !own.empty.is_some_and(is_empty) {
+            match self.lease(tenant, lane, second, limit, has_waited).await? {
+                Some(0) => own.empty = Some((second, has_waited)),
+                Some(n) => {
+                    own.lease = Some(Lease { second, n: n - 1 });
+                    return Ok(Turn::Go);
+                }
+                None => {}
+            }
         }
-        let wait_ms = self.place(&mut held, tenant, lane, limit, now_ms).await?;
+        let wait_ms = self.place(&mut own.places, tenant, lane, limit, now_ms).await?;
         Ok(Turn::Wait(wait_ms))
     }
 
     /// Mails a second, as SES says or as it said last.
-    async fn quota(&self, held: &mut Held, now_ms: i64) -> f64 {
-        match held.quota {
+    async fn quota(&self, now_ms: i64) -> f64 {
+        let mut quota = self.rate.quota.lock().await;
+        match *quota {
             Some((rate, at_ms)) if now_ms < at_ms.saturating_add(QUOTA_MS) => return rate,
             _ => {}
         }
@@ -165,13 +184,20 @@ impl App {
         if known.is_none() {
             tracing::warn!("SES does not tell its sending rate");
         }
-        let rate = known.or(held.quota.map(|(rate, _)| rate)).unwrap_or(DEFAULT_RATE);
-        held.quota = Some((rate, now_ms));
+        let rate = known.or(quota.map(|(rate, _)| rate)).unwrap_or(DEFAULT_RATE);
+        *quota = Some((rate, now_ms));
         rate
     }
 
-    /// Leases a block of this second's tokens; how many these are.
-    async fn lease(&self, tenant: &TenantId, lane: Lane, second: i64, limit: i64) -> Result<i64> {
+    /// Leases a block of this second's tokens; how many these are, or nothing where others were faster each time.
+    async fn lease(
+        &self,
+        tenant: &TenantId,
+        lane: Lane,
+        second: i64,
+        limit: i64,
+        has_waited: bool,
+    ) -> Result<Option<i64>> {
         let n = block(limit);
         let free = |max: i64| number(max.saturating_sub(n));
         // While nobody is known to wait, one write does.
@@ -182,30 +208,42 @@ impl App {
                  AND (attribute_not_exists(marketing) OR marketing <= :left) AND attribute_not_exists(waiting_marketing)"
             }
         })
-        .with(":free", free(limit));
+        .with(":free", free(if has_waited { for_backlogs(limit) } else { limit }));
         if lane == Lane::Marketing {
             quiet = quiet.with(":left", free(ceiling(limit, false)));
         }
         let mut window = match self.take(tenant, lane, second, n, quiet).await? {
-            Updated::Done => return Ok(n),
+            Updated::Done => return Ok(Some(n)),
             Updated::Refused(item) => Window::new(&item),
         };
         for _ in 0..TRIES {
-            let n = allowed(&window, tenant, lane, limit).min(block(limit));
+            let allowed = allowed(&window, tenant, lane, limit, has_waited);
+            // Of what is kept nobody leases more than one, since the rest of a block is lost.
+            let is_kept = window.taken >= for_backlogs(limit);
+            let n = allowed.min(if is_kept { 1 } else { block(limit) });
             if n <= 0 {
-                return Ok(0);
+                return Ok(Some(0));
             }
-            let unchanged = if window.taken == 0 {
-                Expression::new("attribute_not_exists(taken)")
-            } else {
-                Expression::new("taken = :taken").with(":taken", number(window.taken))
-            };
-            window = match self.take(tenant, lane, second, n, unchanged).await? {
-                Updated::Done => return Ok(n),
+            // Others may have taken meanwhile, as long as what is allowed now is still there.
+            let count = lane.count_of(tenant);
+            let own = window.counts.get(&count).copied().unwrap_or_default();
+            let slack = |used: i64| number(used.saturating_add(allowed).saturating_sub(n));
+            let still = Expression::new(format!(
+                "(attribute_not_exists(taken) OR taken <= :taken) AND (attribute_not_exists({count}) OR {count} <= :own) \
+                 AND (attribute_not_exists(marketing) OR marketing <= :marketing)"
+            ))
+            .with(":taken", slack(window.taken))
+            .with(":own", slack(own))
+            .with(":marketing", match lane {
+                Lane::Care => number(limit),
+                Lane::Marketing => slack(window.marketing),
+            });
+            window = match self.take(tenant, lane, second, n, still).await? {
+                Updated::Done => return Ok(Some(n)),
                 Updated::Refused(item) => Window::new(&item),
             };
         }
-        Ok(0)
+        Ok(None)
     }
 
     async fn take(&self, tenant: &TenantId, lane: Lane, second: i64, n: i64, condition: Expression) -> Result<Updated> {
@@ -221,31 +259,37 @@ impl App {
     }
 
     /// Gives a delivery a time to come back at, and makes known that its tenant comes then.
-    async fn place(&self, held: &mut Held, tenant: &TenantId, lane: Lane, limit: i64, now_ms: i64) -> Result<i64> {
-        let key = (tenant.clone(), lane);
-        held.places
-            .retain(|_, places| places.next_ms < places.end_ms && places.next_ms > now_ms);
-        if !held.places.contains_key(&key) {
-            let Some(places) = self.line_up(tenant, lane, limit, now_ms).await? else {
-                // The line is as long as it may be: somewhere in its second half.
-                let half_ms = LINE_MS / 2;
-                let more_ms = self.random.below(u32::try_from(half_ms).unwrap_or(u32::MAX))?;
-                return Ok(whole_seconds(half_ms.saturating_add(i64::from(more_ms))));
-            };
-            held.places.insert(key.clone(), places);
-        }
-        let Some(places) = held.places.get_mut(&key) else {
-            return Ok(1000);
+    async fn place(
+        &self,
+        held: &mut Option<Places>,
+        tenant: &TenantId,
+        lane: Lane,
+        limit: i64,
+        now_ms: i64,
+    ) -> Result<i64> {
+        let is_good = |places: &Places| places.next_ms < places.end_ms && places.next_ms > now_ms;
+        let mut places = match held.take().filter(is_good) {
+            Some(places) => places,
+            None => match self.line_up(tenant, lane, limit, now_ms).await? {
+                Some(places) => places,
+                None => {
+                    // The line is as long as it may be: somewhere in its second half.
+                    let half_ms = LINE_MS / 2;
+                    let more_ms = self.random.below(u32::try_from(half_ms).unwrap_or(u32::MAX))?;
+                    return Ok(whole_seconds(half_ms.saturating_add(i64::from(more_ms))));
+                }
+            },
         };
         let jitter_ms = self.random.below(u32::try_from(places.step_ms).unwrap_or(1).max(1))?;
         let at_ms = places.next_ms.saturating_add(i64::from(jitter_ms));
         places.next_ms = places.next_ms.saturating_add(places.step_ms);
+        *held = Some(places);
         Ok(whole_seconds(at_ms.saturating_sub(now_ms)))
     }
 
     /// Takes a block of places at the end of a tenant's line; none when the line is as long as it may be.
     async fn line_up(&self, tenant: &TenantId, lane: Lane, limit: i64, now_ms: i64) -> Result<Option<Places>> {
-        let step_ms = 1000_i64.div_euclid(limit.max(1)).max(1);
+        let step_ms = 1000_i64.div_euclid(for_backlogs(limit).max(1)).max(1);
         let span_ms = step_ms.saturating_mul(block(limit));
         // Nobody comes back within the second that had nothing left.
         let first_ms = now_ms.div_euclid(1000).saturating_add(1).saturating_mul(1000);

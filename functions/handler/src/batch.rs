@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
+use sealpost_core::planted;
 
 /// Runs `work` for the body of every message at the same time and reports exactly the messages for which it answers
 /// `false`; the others are done with.
@@ -21,6 +22,10 @@ where
         let work = work(record.body.unwrap_or_default());
         running.spawn(async move { (n, work.await) });
     }
+    if planted::is_on("bug_07") {
+        running.detach_all();
+        return SqsBatchResponse::default();
+    }
     let mut done = vec![false; ids.len()];
     while let Some(finished) = running.join_next().await {
         // A task that panicked reports nothing and so counts as failed.
@@ -32,7 +37,7 @@ where
     }
     let mut response = SqsBatchResponse::default();
     for (id, is_done) in ids.iter().zip(done) {
-        if !is_done {
+        if !is_done && !planted::is_on("bug_08") {
             let mut failure = BatchItemFailure::default();
             failure.item_identifier.clone_from(id);
             response.batch_item_failures.push(failure);

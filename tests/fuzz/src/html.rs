@@ -122,7 +122,7 @@ pub(crate) fn links(data: &[u8]) {
     if let Some(led) = led {
         assert!(asked.borrow().iter().all(|target| found.contains(target)));
         // What stands in their place has no target itself, so nothing is left that would be led elsewhere.
-        assert_eq!(links::targets(&led), [String::new(); 0], "{led}");
+        assert!(links::targets(&led).is_empty(), "{led}");
     }
     let mark = "<img src=\"https://portal.clinic.example/o/1\" alt=\"\">";
     if let Some(marked) = links::rewrite(&html, mark, |_| None) {

@@ -92,6 +92,11 @@ async fn every_planted_leak_is_found_in_its_sink() {
     }
     let n_found = PLANTS.len() - missed.len();
     println!("{n_found} of {} found in {:.1?}", PLANTS.len(), start.elapsed());
+    crate::rig::tried(
+        "planted leaks, each to be found by the search",
+        PLANTS.len(),
+        missed.len(),
+    );
     let surprises = stage.surprises();
     assert!(missed.is_empty(), "{missed:#?} {surprises:#?}");
     assert!(surprises.is_empty(), "{surprises:#?}");

@@ -1,14 +1,14 @@
 //! The invariants, each a checker with its number: those of a step, held against every call as it has its effect, and those
 //! of the end, when everything has come to rest.
 
+mod end;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::Method;
 use sealpost_local::aws::fault::Call;
-use sealpost_local::aws::ses::{Filter, TlsPolicy};
-use sealpost_local::system::sim::Door;
+use sealpost_local::aws::ses::Filter;
 use serde_json::Value;
 
 use super::tables;
@@ -37,7 +37,7 @@ const TERMINAL: [&str; 10] = [
 ];
 
 /// Who has a key or a certificate on file, which nobody removes.
-const OWN_KEY: [&str; 2] = ["rosa@keys.test", "samir@certs.test"];
+const OWN_KEY: [&str; 2] = ["rosa@mta-sts.test", "samir@certs.test"];
 
 /// What is known of a run so far.
 #[derive(Default)]
@@ -52,6 +52,8 @@ pub(crate) struct Checker {
     pub(crate) has_stalls: bool,
     /// Deliveries whose call to SES met a fate that leaves a doubt, by the bodies of the calls.
     pub(crate) ambiguous: BTreeSet<String>,
+    /// How many events each delivery had when it last changed.
+    pub(crate) n_events: BTreeMap<String, usize>,
     /// What was sent for a delivery by a method other than TLS.
     pub(crate) sealed: BTreeMap<(String, String), Vec<u8>>,
 }
@@ -131,6 +133,9 @@ impl Checker {
         let (tenant, email, delivery) = (tag("tenant"), tag("email"), tag("delivery"));
         let method = tag("method");
         let set = request["ConfigurationSetName"].as_str().unwrap_or_default();
+        if delivery.is_empty() && !tag("pickup").is_empty() {
+            return self.one_time_code(world, &request, &raw);
+        }
         if delivery.is_empty() {
             return self.broken("I3", "SES was handed a mail without a delivery's tags");
         }
@@ -143,11 +148,7 @@ impl Checker {
         if method != "tls" && shows(&raw, CANARY) {
             self.broken("I3", format!("{delivery} by {method} shows its message"));
         }
-        let to: Vec<&str> = ["ToAddresses", "CcAddresses", "BccAddresses"]
-            .into_iter()
-            .flat_map(|name| request["Destination"][name].as_array().into_iter().flatten())
-            .filter_map(Value::as_str)
-            .collect();
+        let to = addresses(&request);
         let Some(row) = tables::get(
             &world.sim,
             "Mail",
@@ -184,7 +185,11 @@ impl Checker {
                 .sealed
                 .entry((
                     delivery.to_owned(),
-                    format!("{method} {}", row["decision"]["plan_sha256"]),
+                    // A notice that was renewed is a new copy.
+                    format!(
+                        "{method} {} {}",
+                        row["decision"]["plan_sha256"], row["n_attempts_before"]
+                    ),
                 ))
                 .or_insert_with(|| raw.clone());
             if *first != raw {
@@ -201,6 +206,33 @@ impl Checker {
                     row["attempt"]
                 ),
             );
+        }
+    }
+
+    /// A code goes to somebody who got a notice, and shows nothing of the message.
+    fn one_time_code(&mut self, world: &World, request: &Value, raw: &[u8]) {
+        if shows(raw, CANARY) {
+            self.broken("I3", "a code's mail shows the message");
+        }
+        let to = addresses(request);
+        let has_notice = |address: &&str| {
+            let filter = Filter {
+                to: Some((*address).to_owned()),
+                id: None,
+            };
+            let mails = world.sim.aws.ses.messages(&filter).unwrap();
+            // A code's own mail is of no delivery.
+            let is_notice = |tags: &[(String, String)]| {
+                let has = |name: &str, value: Option<&str>| {
+                    let is_it = |(known, is): &(String, String)| known == name && value.is_none_or(|value| value == is);
+                    tags.iter().any(is_it)
+                };
+                has("method", Some("portal")) && has("delivery", None)
+            };
+            mails.iter().any(|mail| is_notice(&mail.tags))
+        };
+        if to.len() != 1 || !to.iter().all(has_notice) {
+            self.broken("I12", "a code went to somebody who has no notice");
         }
     }
 
@@ -244,13 +276,17 @@ impl Checker {
             if stored["ver"] != row["ver"] || stored["state"] != row["state"] {
                 continue;
             }
+            let n_events = row["events"].as_array().map_or(0, Vec::len);
+            let n_before = self.n_events.insert(delivery.to_owned(), n_events).unwrap_or_default();
             let is_change = !matches!(text(row, "state"), "claimed" | "ready")
-                || row["events"].as_array().is_some_and(|events| {
-                    matches!(
-                        events.last().map(|event| text(event, "type")),
-                        Some("rerouted" | "in_doubt" | "postponed")
-                    )
-                }) && text(row, "state") == "ready";
+                || n_events > n_before
+                    && row["events"].as_array().is_some_and(|events| {
+                        matches!(
+                            events.last().map(|event| text(event, "type")),
+                            Some("rerouted" | "in_doubt" | "postponed")
+                        )
+                    })
+                    && text(row, "state") == "ready";
             if is_change && n_audit == 0 {
                 self.broken(
                     "I28",
@@ -353,199 +389,15 @@ impl Checker {
             self.broken("I14", "one transaction touches two tenants");
         }
     }
+}
 
-    /// When everything has come to rest.
-    pub(crate) async fn end(&mut self, world: &mut World) {
-        self.step(world).await;
-        let accepts = self.accepts(world);
-        let mut listed: Vec<BTreeSet<String>> = Vec::new();
-        for tenant in 0..world.tenants.len() {
-            listed.push(all_listed(world, tenant).await);
-        }
-        let told: Vec<(usize, usize, String)> = world
-            .sent
-            .iter()
-            .enumerate()
-            .flat_map(|(n, sent)| sent.ids.iter().flatten().map(move |id| (n, sent.tenant, id.clone())))
-            .collect();
-        for (n, tenant, id) in &told {
-            self.i01_nothing_is_lost(world, *tenant, id, &listed[*tenant]).await;
-            let sent = &world.sent[*n];
-            if sent.is_canceled && accepts.iter().any(|((_, email, _), n)| email == id && *n > 0) {
-                self.broken("I9", format!("{id} was called off and went out"));
-            }
-        }
-        self.i10_one_key_one_email(world).await;
-        let rows = tables::scan(&world.sim, "Mail").await;
-        let told: BTreeSet<&String> = told.iter().map(|(_, _, id)| id).collect();
-        // What a batch staged that was never accepted counts for nothing; a sweep of its own removes it after a day.
-        let staged: BTreeSet<&str> = rows
-            .iter()
-            .filter(|row| {
-                row["sk"] == "EMAIL" && row["batch"].is_string() && !told.contains(&text(row, "id").to_owned())
-            })
-            .map(|row| text(row, "id"))
-            .collect();
-        for row in &rows {
-            if let Some(delivery) = text(row, "sk").strip_prefix("DELIVERY#") {
-                self.i05_copies(world, row, delivery, &accepts);
-                if !staged.contains(text(row, "email")) {
-                    self.l01_all_end(row, delivery);
-                }
-            }
-            if text(row, "pk").contains("#OUTBOX#") && text(row, "sk").starts_with("em_") {
-                self.broken("L2", format!("{} is still in the outbox", text(row, "sk")));
-            }
-        }
-        for mail in world.sim.aws.ses.messages(&Filter::default()).unwrap() {
-            let is_tls = mail.tags.iter().any(|(name, value)| name == "method" && value == "tls");
-            if is_tls && mail.tls_policy != TlsPolicy::Require {
-                self.broken("I3", format!("{} may have gone in plain text", mail.id));
-            }
-        }
-    }
-
-    /// How often SES accepted each delivery.
-    fn accepts(&mut self, world: &World) -> BTreeMap<(String, String, String), usize> {
-        let mut accepts = BTreeMap::new();
-        for mail in world.sim.aws.ses.messages(&Filter::default()).unwrap() {
-            let tag = |name: &str| {
-                mail.tags
-                    .iter()
-                    .find(|(known, _)| known == name)
-                    .map(|(_, value)| value.clone())
-                    .unwrap_or_default()
-            };
-            *accepts
-                .entry((tag("tenant"), tag("email"), tag("delivery")))
-                .or_default() += 1;
-        }
-        accepts
-    }
-
-    async fn i01_nothing_is_lost(&mut self, world: &mut World, tenant: usize, id: &str, listed: &BTreeSet<String>) {
-        let request = world.request(tenant, Method::GET, &format!("/emails/{id}"), &Value::Null, None);
-        let answer = world.sim.call(Door::Api, request).await.unwrap();
-        let email = answer.json();
-        if answer.status != 200 || !listed.contains(id) {
-            return self.broken(
-                "I1",
-                format!("{id} was accepted and is not shown: {} {email}", answer.status),
-            );
-        }
-        for recipient in email["recipients"].as_array().into_iter().flatten() {
-            let status = text(recipient, "status");
-            if !TERMINAL.contains(&status) {
-                self.broken("I1", format!("{id} ends as {status}: {}", recipient["events"]));
-            }
-        }
-    }
-
-    /// I5: at most one copy, and one more for each resend, of which there is at most one and none without a doubt.
-    fn i05_copies(
-        &mut self,
-        world: &World,
-        row: &Value,
-        delivery: &str,
-        accepts: &BTreeMap<(String, String, String), usize>,
-    ) {
-        let pk = text(row, "pk");
-        let tenant_id = pk.split('#').next().unwrap_or_default();
-        let email = pk.rsplit('#').next().unwrap_or_default();
-        let n = accepts
-            .get(&(tenant_id.to_owned(), email.to_owned(), delivery.to_owned()))
-            .copied()
-            .unwrap_or_default() as u64;
-        let events: Vec<&str> = row["events"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|event| text(event, "type"))
-            .collect();
-        let n_resends = row["n_resends"].as_u64().unwrap_or_default();
-        let n_doubts = events.iter().filter(|event| **event == "in_doubt").count() as u64;
-        // What came back for want of TLS goes by the portal: another mail, not another copy.
-        let n_rerouted = events.iter().filter(|event| **event == "rerouted").count() as u64;
-        let tenant = world.tenants.iter().find(|tenant| tenant.id == tenant_id);
-        let holds = tenant.is_some_and(|tenant| tenant.on_doubt == "hold");
-        if n > 1 + n_resends + n_rerouted {
-            self.broken(
-                "I5",
-                format!("{delivery}: {n} copies, {n_resends} resends, {n_rerouted} reroutes: {events:?}"),
-            );
-        }
-        if n_resends > 1 || n_rerouted > 1 || n_resends > n_doubts {
-            self.broken(
-                "I5",
-                format!("{delivery}: {n_resends} resends after {n_doubts} doubts, {n_rerouted} reroutes: {events:?}"),
-            );
-        }
-        if holds && n_resends > 0 {
-            self.broken(
-                "I5",
-                format!("{delivery} was resent although its tenant holds: {events:?}"),
-            );
-        }
-        let is_unanswered = events.contains(&"unanswered");
-        if is_unanswered && !self.has_stalls && !self.ambiguous.contains(delivery) && !is_lost_reply(world, email, row)
-        {
-            self.broken(
-                "F12",
-                format!("{delivery} is taken for unanswered although SES answered: {events:?}"),
-            );
-        }
-        if !self.has_faults && n_resends > 0 && !is_lost_reply(world, email, row) {
-            self.broken(
-                "I5",
-                format!("{delivery} was resent without an injected doubt: {events:?}"),
-            );
-        }
-    }
-
-    /// I10: one key, one email, one answer.
-    async fn i10_one_key_one_email(&mut self, world: &World) {
-        for sent in &world.sent {
-            for contradiction in &sent.contradictions {
-                self.broken("I10", contradiction.clone());
-            }
-        }
-        // No email stands for two requests.
-        let mut seen = BTreeSet::new();
-        for id in world.sent.iter().flat_map(|sent| sent.ids.iter().flatten()) {
-            if !seen.insert(id) {
-                self.broken("I10", format!("{id} answers two requests"));
-            }
-        }
-        // No request became two emails: of each batch and key there are as many rows as recipients were given.
-        let n_rows = tables::scan(&world.sim, "Mail")
-            .await
-            .iter()
-            .filter(|row| text(row, "pk").contains("#IDEMPOTENCY#"))
-            .count();
-        let n_keyed = world.sent.iter().filter(|sent| sent.is_keyed()).count();
-        if n_rows > n_keyed {
-            self.broken("I10", format!("{n_rows} idempotency rows for {n_keyed} keys"));
-        }
-    }
-
-    fn l01_all_end(&mut self, row: &Value, delivery: &str) {
-        if matches!(text(row, "state"), "scheduled" | "ready" | "claimed" | "submitting") {
-            self.broken("L1", format!("{delivery} is still {}: {row}", row["state"]));
-        }
-        for events in row["events"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>()
-            .windows(2)
-        {
-            let waited_ms =
-                events[1]["at_ms"].as_i64().unwrap_or_default() - events[0]["at_ms"].as_i64().unwrap_or_default();
-            if text(events[1], "type") == "in_doubt" && waited_ms > 24 * 3_600_000 {
-                self.broken("L3", format!("{delivery} was in doubt for {waited_ms} ms"));
-            }
-        }
-    }
+/// Everybody a call to SES names.
+fn addresses(request: &Value) -> Vec<&str> {
+    ["ToAddresses", "CcAddresses", "BccAddresses"]
+        .into_iter()
+        .flat_map(|name| request["Destination"][name].as_array().into_iter().flatten())
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 /// The delivery that a call to SES is for.
@@ -554,12 +406,6 @@ pub(crate) fn delivery_of(call: &Call) -> Option<String> {
     let tags = request["EmailTags"].as_array()?;
     let tag = tags.iter().find(|tag| tag["Name"] == "delivery")?;
     Some(tag["Value"].as_str()?.to_owned())
-}
-
-/// Whether a delivery's reply is lost by its very address.
-fn is_lost_reply(world: &World, email: &str, row: &Value) -> bool {
-    recipient(world, email, row["n"].as_u64().unwrap_or_default())
-        .is_none_or(|address| address.ends_with("@lost-reply.test"))
 }
 
 /// The address of the `n`-th recipient of an email, where its client knows the email.
@@ -574,27 +420,6 @@ fn recipient(world: &World, email: &str, n: u64) -> Option<String> {
             .map(|address| (*address).to_owned());
     }
     None
-}
-
-async fn all_listed(world: &mut World, tenant: usize) -> BTreeSet<String> {
-    let mut ids = BTreeSet::new();
-    let mut after = String::new();
-    loop {
-        let request = world.request(
-            tenant,
-            Method::GET,
-            &format!("/emails?limit=100{after}"),
-            &Value::Null,
-            None,
-        );
-        let page = world.sim.call(Door::Api, request).await.unwrap().json();
-        let data = page["data"].as_array().cloned().unwrap_or_default();
-        ids.extend(data.iter().map(|email| text(email, "id").to_owned()));
-        match data.last() {
-            Some(last) if page["has_more"] == true => after = format!("&after={}", text(last, "id")),
-            _ => return ids,
-        }
-    }
 }
 
 async fn object_is_there(world: &World, tenant: &str, record: &Value) -> bool {

@@ -31,6 +31,8 @@ pub(crate) struct Profile {
     pub(crate) n_emails: usize,
     /// Of a thousand calls so many fail; drawn from the seed where nothing is said.
     pub(crate) per_mille: Option<u32>,
+    /// A function's calls of one operation that fail this often of a thousand besides.
+    pub(crate) aim: Option<(&'static str, &'static str, u32)>,
     /// One of so many steps changes a policy, a domain or a suppression.
     pub(crate) change_every: u32,
     /// Whether every step is told.
@@ -42,6 +44,7 @@ impl Default for Profile {
         Self {
             n_emails: 20,
             per_mille: None,
+            aim: None,
             change_every: 600,
             tells: false,
         }
@@ -63,7 +66,7 @@ pub(crate) fn one(seed: u64, profile: &Profile) -> Outcome {
         // One run in eight has no faults at all; the others are anything between a bad day and a disaster.
         let drawn = [0, 2, 5, 10, 10, 20, 40, 80][dice.usize(..8)];
         let per_mille = profile.per_mille.unwrap_or(drawn);
-        checker.has_faults = per_mille > 0;
+        checker.has_faults = per_mille > 0 || profile.aim.is_some();
         let mut fates_dice = dice.fork();
         let queue_trouble = if per_mille == 0 { 0 } else { dice.u32(..100) };
         let n_faults = RefCell::new(0_usize);
@@ -71,6 +74,10 @@ pub(crate) fn one(seed: u64, profile: &Profile) -> Outcome {
         let has_stalls = Cell::new(false);
         let mut mischief = Mischief {
             fates: Box::new(|call, phase, _| {
+                let per_mille = match profile.aim {
+                    Some((role, operation, aimed)) if call.role.ends_with(role) && call.operation == operation => aimed,
+                    _ => per_mille,
+                };
                 let fate = fate(call, phase, per_mille, &mut fates_dice);
                 if fate != Fate::Go {
                     *n_faults.borrow_mut() += 1;

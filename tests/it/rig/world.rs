@@ -13,13 +13,14 @@ use sealpost_local::system::sim::{Answer, Asked, BEGIN_MS, Door, Mischief, Sim};
 use serde_json::{Value, json};
 
 use super::check::Checker;
+use super::tour::Tour;
 
 /// What stands in every message and nowhere else.
 pub(crate) const CANARY: &str = "canary-rig-5e1f";
 
 /// Who gets mail: where it goes decides the method and what becomes of it.
 const ADDRESSES: [&str; 12] = [
-    "rosa@keys.test",
+    "rosa@mta-sts.test",
     "samir@certs.test",
     "maria@mta-sts.test",
     "pat@patient.test",
@@ -72,7 +73,10 @@ pub(crate) struct World {
     pub(crate) sim: Sim,
     pub(crate) tenants: Vec<Tenant>,
     pub(crate) sent: Vec<Sent>,
-    others: Vec<Asked>,
+    /// Of each tenant's policy, which version is in force, where an administrator knows.
+    policies: Vec<Option<i64>>,
+    /// What administrators asked of policies, and of which tenant.
+    asked_policies: Vec<(Asked, usize)>,
     /// One of so many steps changes a policy, a domain or a suppression.
     pub(crate) change_every: u32,
 }
@@ -84,7 +88,7 @@ fn certificates() -> &'static [keys::Pair; 2] {
         let begin_s = BEGIN_MS / 1000;
         [
             keys::openpgp("Rosa Vidal", OPENPGP).unwrap(),
-            keys::smime("Samir Haddad", SMIME, begin_s - 86_400, begin_s + 30 * 86_400).unwrap(),
+            keys::smime("Samir Haddad", SMIME, begin_s - 86_400, begin_s + 90 * 86_400).unwrap(),
         ]
     })
 }
@@ -93,7 +97,7 @@ impl World {
     /// A deployment with three tenants, each with a patient who has an OpenPGP key and one who has a certificate.
     pub(crate) async fn start(seed: u64) -> Self {
         let mut sim = Sim::start(seed).await.unwrap();
-        let mut tenants = Vec::new();
+        let (mut tenants, mut policies) = (Vec::new(), Vec::new());
         for (n, on_doubt) in ON_DOUBT.into_iter().enumerate() {
             let domain = format!("clinic{n}.example");
             let ses = aws_sdk_sesv2::Client::new(&sim.sdk());
@@ -141,38 +145,52 @@ impl World {
             policy.as_object_mut().unwrap().remove("object");
             policy["on_doubt"] = json!(on_doubt);
             policy["on_doubt_sensitive"] = json!(on_doubt);
-            ok(&mut sim, &tenant, Method::PUT, "/policies", &policy).await;
+            let put = ok(&mut sim, &tenant, Method::PUT, "/policies", &policy).await.json();
+            policies.push(put["version"].as_i64());
             tenants.push(tenant);
         }
         Self {
             sim,
             tenants,
             sent: Vec::new(),
-            others: Vec::new(),
+            policies,
+            asked_policies: Vec::new(),
             change_every: 600,
         }
     }
 
     /// Decides that there is to be one of each: every address, a batch, a scheduled email, marketing.
     pub(crate) fn plan_of_each(&mut self) {
+        // So slow that mails have to wait for their turn.
+        self.sim.aws.ses.set_max_send_rate(2.0);
         let from = format!("care@{}", self.tenants[1].domain);
         let email = |to: &[&str]| json!({ "from": from, "to": to, "subject": format!("{CANARY} results"), "text": format!("{CANARY}: they are fine.") });
         let mut later = email(&[ADDRESSES[3]]);
         later["scheduled_at"] = json!("in 2 min");
+        let mut later_in_batch = email(&[ADDRESSES[11]]);
+        later_in_batch["scheduled_at"] = json!("in 1 min");
         let mut news = email(&[ADDRESSES[10]]);
         news["purpose"] = json!("marketing");
         news["data_class"] = json!("none");
+        news["html"] = json!("<p><a href=\"https://clinic.example/flu\">Flu shots</a></p>");
+        let mut to_portal = email(&ADDRESSES[4..8]);
+        to_portal["attachments"] =
+            json!([{ "filename": "plan.txt", "content": crate::system::base64(CANARY.as_bytes()) }]);
+        let mut much_later = email(&[ADDRESSES[3]]);
+        much_later["scheduled_at"] = json!("in 20 days");
         let requests = [
             ("/emails", email(&[OPENPGP, SMIME]), vec![vec![OPENPGP, SMIME]]),
-            ("/emails", email(&ADDRESSES[4..8]), vec![ADDRESSES[4..8].to_vec()]),
+            ("/emails", to_portal, vec![ADDRESSES[4..8].to_vec()]),
             ("/emails", email(&[ADDRESSES[8]]), vec![vec![ADDRESSES[8]]]),
             (
                 "/emails/batch",
-                json!([email(&[ADDRESSES[2]]), email(&[ADDRESSES[11]])]),
+                json!([email(&[ADDRESSES[2]]), later_in_batch]),
                 vec![vec![ADDRESSES[2]], vec![ADDRESSES[11]]],
             ),
             ("/emails", later, vec![vec![ADDRESSES[3]]]),
             ("/emails", news, vec![vec![ADDRESSES[10]]]),
+            ("/emails", much_later.clone(), vec![vec![ADDRESSES[3]]]),
+            ("/emails", much_later, vec![vec![ADDRESSES[3]]]),
         ];
         for (path, body, recipients) in requests {
             let n = self.sent.len();
@@ -186,8 +204,28 @@ impl World {
         self.change_every = u32::MAX;
     }
 
-    /// Goes on until everything is said, and then to the end, with this mischief all along.
+    /// Goes on until everything is said, then through what else users do, and then to the end, with this mischief all along.
     pub(crate) async fn live(&mut self, mischief: &mut Mischief<'_>, checker: &mut Checker, dice: &mut Rng) {
+        let (moved, off) = (self.sent.len() - 2, self.sent.len() - 1);
+        tour(self, mischief, checker).set_up().await;
+        // A new month has new keys, which whoever comes first has to make.
+        self.sim.advance(Duration::from_secs(33 * 86_400)).await;
+        self.send_all(mischief, checker, dice).await;
+        tour(self, mischief, checker).reschedule(moved, off).await;
+        for _ in 0..3 {
+            tour(self, mischief, checker).a_minute().await;
+        }
+        tour(self, mischief, checker).look_around().await;
+        self.pass(mischief, checker).await;
+        // What lies for days is swept: messages nobody accepted, copies nobody can read any more.
+        for days in [2, 40] {
+            self.sim.advance(Duration::from_secs(days * 86_400)).await;
+            tour(self, mischief, checker).a_minute().await;
+        }
+    }
+
+    /// Lets the clients send what they want to, until they know what became of it.
+    async fn send_all(&mut self, mischief: &mut Mischief<'_>, checker: &mut Checker, dice: &mut Rng) {
         for _ in 0..200_000 {
             let is_acting = self.act(dice);
             let has_stepped = self.sim.step(mischief).await.unwrap();
@@ -200,7 +238,9 @@ impl World {
             }
             self.sim.advance(Duration::from_secs(20)).await;
         }
-        self.pass(mischief, checker).await;
+        if !self.is_said() {
+            checker.broken("L1", "a client never gets an answer");
+        }
     }
 
     /// Decides what is to be sent: at least `n` emails.
@@ -247,7 +287,9 @@ impl World {
                 _ => ("/emails/batch", Value::Array(bodies)),
             };
             n_planned += n_here;
-            let key = (dice.u32(..8) > 0).then(|| format!("key-{}", self.sent.len()));
+            // Tenants choose the same keys, which are no secrets between them.
+            let n_before = self.sent.iter().filter(|sent| sent.tenant == tenant).count();
+            let key = (dice.u32(..8) > 0).then(|| format!("key-{n_before}"));
             self.sent.push(Sent {
                 is_scheduled,
                 not_before_ms: BEGIN_MS + i64::from(dice.u32(..120_000)),
@@ -309,39 +351,64 @@ impl World {
                     "/recipient-domains/patient.test".to_owned(),
                     json!({ "tls": "fails" }),
                 ),
-                _ => {
-                    let policy = json!({ "on_doubt": self.tenants[tenant].on_doubt, "on_doubt_sensitive": self.tenants[tenant].on_doubt, "smime_without_gcm": "portal" });
-                    (Method::PUT, "/policies".to_owned(), policy)
-                }
+                _ => return self.change_policy(tenant),
             };
             let request = self.request(tenant, method, &path, &body, None);
-            let asked = self.sim.ask(Door::Api, request);
-            self.others.push(asked);
+            self.sim.ask(Door::Api, request);
             return true;
         }
         false
+    }
+
+    /// An administrator replaces the policy of the version that is in force, or reads which that is.
+    fn change_policy(&mut self, tenant: usize) -> bool {
+        if self.asked_policies.iter().any(|(_, of)| *of == tenant) {
+            return false;
+        }
+        let on_doubt = self.tenants[tenant].on_doubt;
+        let (method, body) = match self.policies[tenant].take() {
+            None => (Method::GET, Value::Null),
+            Some(version) => {
+                let policy = json!({ "on_doubt": on_doubt, "on_doubt_sensitive": on_doubt, "smime_without_gcm": "portal", "version": version });
+                (Method::PUT, policy)
+            }
+        };
+        let request = self.request(tenant, method, "/policies", &body, None);
+        let asked = self.sim.ask(Door::Api, request);
+        self.asked_policies.push((asked, tenant));
+        true
     }
 
     /// Whether every client knows what it wants to know.
     pub(crate) fn is_said(&self) -> bool {
         self.sent
             .iter()
-            .all(|sent| sent.asked.is_none() && (sent.ids.is_some() || sent.is_given_up))
+            .all(|sent| sent.asked.is_none() && sent.cancel.is_none() && (sent.ids.is_some() || sent.is_given_up))
     }
 
     /// Takes what came back to the clients.
     fn listen(&mut self) {
-        let now_ms = self.sim.now_ms();
         for (asked, answer) in self.sim.answered() {
-            for sent in &mut self.sent {
-                if sent.asked == Some(asked) {
-                    sent.asked = None;
-                    sent.heard(answer.as_ref(), now_ms);
-                }
-                if sent.cancel == Some(asked) {
-                    sent.cancel = None;
-                    sent.is_canceled |= answer.as_ref().is_some_and(|answer| answer.status == 200);
-                }
+            self.hear(asked, answer.as_ref());
+        }
+    }
+
+    /// Takes one answer to whoever asked.
+    pub(crate) fn hear(&mut self, asked: Asked, answer: Option<&Answer>) {
+        let now_ms = self.sim.now_ms();
+        if let Some(n) = self.asked_policies.iter().position(|(of, _)| *of == asked) {
+            let (_, tenant) = self.asked_policies.swap_remove(n);
+            let answer = answer.filter(|answer| answer.status == 200).map(Answer::json);
+            self.policies[tenant] = answer.and_then(|policy| policy["version"].as_i64());
+        }
+        for sent in &mut self.sent {
+            if sent.asked == Some(asked) {
+                sent.asked = None;
+                sent.heard(answer, now_ms);
+            }
+            if sent.cancel == Some(asked) {
+                sent.cancel = None;
+                sent.is_canceled |= answer.is_some_and(|answer| answer.status == 200);
             }
         }
     }
@@ -404,6 +471,11 @@ impl Sent {
         }
     }
 
+    /// Whether there may be an email of it that its client knows nothing of.
+    pub(crate) fn may_be_unknown(&self) -> bool {
+        self.is_given_up && self.key.is_none() && self.path == "/emails"
+    }
+
     /// Whether it was asked for under an idempotency key.
     pub(crate) fn is_keyed(&self) -> bool {
         self.key.is_some()
@@ -429,6 +501,12 @@ impl Sent {
         if self.ids.is_some() {
             return;
         }
+        if body["name"] == "invalid_idempotent_request" {
+            self.contradictions
+                .push("its key stands for another request".to_owned());
+            self.is_given_up = true;
+            return;
+        }
         // No answer, or one that says that a later attempt may succeed. Without a key nobody dares.
         let may_again = matches!(status, 0 | 409 | 429 | 500..=599);
         if may_again && self.key.is_some() {
@@ -437,6 +515,14 @@ impl Sent {
             assert!(may_again, "{status} {body}");
             self.is_given_up = true;
         }
+    }
+}
+
+fn tour<'t, 'm>(world: &'t mut World, mischief: &'t mut Mischief<'m>, checker: &'t mut Checker) -> Tour<'t, 'm> {
+    Tour {
+        world,
+        mischief,
+        checker,
     }
 }
 

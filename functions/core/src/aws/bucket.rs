@@ -122,65 +122,79 @@ impl App {
     ///
     /// # Errors
     /// Unavailable.
-    pub(crate) async fn list_objects(&self, objects: Objects<'_>, after: &str, at_most: i32) -> Result<Vec<String>> {
-        let listed = self
-            .aws
-            .s3
-            .list_objects_v2()
-            .bucket(objects.bucket(&self.config))
-            .prefix(objects.prefix())
-            .set_start_after(Some(after.to_owned()).filter(|after| !after.is_empty()))
-            .max_keys(at_most)
-            .send()
-            .await
-            .map_err(|error| super::call_error("The object store", &error))?;
-        let contents = listed.contents.unwrap_or_default();
-        Ok(contents.into_iter().filter_map(|object| object.key).collect())
+    #[track_caller]
+    pub(crate) fn list_objects(
+        &self,
+        objects: Objects<'_>,
+        after: &str,
+        at_most: i32,
+    ) -> impl Future<Output = Result<Vec<String>>> {
+        Site::caller().scope(async move {
+            let listed = self
+                .aws
+                .s3
+                .list_objects_v2()
+                .bucket(objects.bucket(&self.config))
+                .prefix(objects.prefix())
+                .set_start_after(Some(after.to_owned()).filter(|after| !after.is_empty()))
+                .max_keys(at_most)
+                .send()
+                .await
+                .map_err(|error| super::call_error("The object store", &error))?;
+            let contents = listed.contents.unwrap_or_default();
+            Ok(contents.into_iter().filter_map(|object| object.key).collect())
+        })
     }
 
     /// Removes an object from a bucket that keeps no versions.
     ///
     /// # Errors
     /// Unavailable.
-    pub(crate) async fn remove_object(&self, objects: Objects<'_>, path: &str) -> Result<()> {
-        let bucket = objects.bucket(&self.config);
-        let removed = self.aws.s3.delete_object().bucket(bucket).key(path).send().await;
-        removed.map_err(|error| super::call_error("The object store", &error))?;
-        Ok(())
+    #[track_caller]
+    pub(crate) fn remove_object(&self, objects: Objects<'_>, path: &str) -> impl Future<Output = Result<()>> {
+        Site::caller().scope(async move {
+            let bucket = objects.bucket(&self.config);
+            let removed = self.aws.s3.delete_object().bucket(bucket).key(path).send().await;
+            removed.map_err(|error| super::call_error("The object store", &error))?;
+            Ok(())
+        })
     }
 
     /// Removes every version of an object, so that nothing of it is left.
     ///
     /// # Errors
     /// Unavailable; Internal for a version that is locked.
-    pub(crate) async fn remove_versions(&self, objects: Objects<'_>, path: &str) -> Result<()> {
-        let bucket = objects.bucket(&self.config);
-        loop {
-            let listed = self
-                .aws
-                .s3
-                .list_object_versions()
-                .bucket(bucket)
-                .prefix(path)
-                .send()
-                .await
-                .map_err(|error| super::call_error("The object store", &error))?;
-            let markers = listed.delete_markers.unwrap_or_default().into_iter();
-            let markers = markers.map(|marker| (marker.key, marker.version_id));
-            let versions = listed.versions.unwrap_or_default().into_iter();
-            let versions = versions.map(|version| (version.key, version.version_id));
-            // The prefix is a whole path; what only begins with it is another object.
-            let these = versions.chain(markers).filter(|(key, _)| key.as_deref() == Some(path));
-            let mut n_removed = 0;
-            for (_, version) in these {
-                let remove = self.aws.s3.delete_object().bucket(bucket).key(path);
-                let removed = remove.set_version_id(version).send().await;
-                removed.map_err(|error| super::call_error("The object store", &error))?;
-                n_removed += 1;
+    #[track_caller]
+    pub(crate) fn remove_versions(&self, objects: Objects<'_>, path: &str) -> impl Future<Output = Result<()>> {
+        Site::caller().scope(async move {
+            let bucket = objects.bucket(&self.config);
+            loop {
+                let listed = self
+                    .aws
+                    .s3
+                    .list_object_versions()
+                    .bucket(bucket)
+                    .prefix(path)
+                    .send()
+                    .await
+                    .map_err(|error| super::call_error("The object store", &error))?;
+                let markers = listed.delete_markers.unwrap_or_default().into_iter();
+                let markers = markers.map(|marker| (marker.key, marker.version_id));
+                let versions = listed.versions.unwrap_or_default().into_iter();
+                let versions = versions.map(|version| (version.key, version.version_id));
+                // The prefix is a whole path; what only begins with it is another object.
+                let these = versions.chain(markers).filter(|(key, _)| key.as_deref() == Some(path));
+                let mut n_removed = 0;
+                for (_, version) in these {
+                    let remove = self.aws.s3.delete_object().bucket(bucket).key(path);
+                    let removed = remove.set_version_id(version).send().await;
+                    removed.map_err(|error| super::call_error("The object store", &error))?;
+                    n_removed += 1;
+                }
+                if n_removed == 0 || listed.is_truncated != Some(true) {
+                    return Ok(());
+                }
             }
-            if n_removed == 0 || listed.is_truncated != Some(true) {
-                return Ok(());
-            }
-        }
+        })
     }
 }

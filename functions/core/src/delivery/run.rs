@@ -95,7 +95,9 @@ pub async fn run(app: &App, actor: &Actor, ticket: &Ticket) -> Result<Next> {
     // What is too late is not sent, what is simulated does not reach SES: neither needs a turn.
     if !row.is_too_late(&work.email, now_ms)
         && !work.email.is_test
-        && let Turn::Wait(wait_ms) = app.turn(tenant, Lane::of(work.email.purpose)).await?
+        && let Turn::Wait(wait_ms) = app
+            .turn(tenant, Lane::of(work.email.purpose), row.has_waited(&work.email))
+            .await?
     {
         return work.wait(row, wait_ms).await;
     }
@@ -177,7 +179,8 @@ impl Work<'_> {
         if planted!("leak_01") {
             tracing::info!(delivery = %row.id, "on its way to {}", recipient.as_str());
         }
-        assert!(!planted!("leak_11"), "no rule covers {:?}", head.subject);
+        let is_covered = !planted!("leak_11");
+        assert!(is_covered, "no rule covers {:?}", head.subject);
         if planted!("leak_14") {
             tracing::debug_span!("delivery", subject = hex(head.subject.as_bytes()));
         }

@@ -197,6 +197,17 @@ mod tests {
         assert!(n_refused >= 400, "{n_refused}");
     }
 
+    #[cfg(feature = "bug_39")]
+    #[test]
+    fn a_planted_hole_for_mapped_addresses_is_found() {
+        let mapped = "::ffff:169.254.169.254".parse().unwrap();
+        crate::planted::set_here(Some("bug_39"));
+        let passes = is_global(mapped);
+        crate::planted::set_here(None);
+        assert!(passes, "the hole is not there");
+        assert!(!is_global(mapped));
+    }
+
     #[test]
     fn global_addresses_pass() {
         for text in [

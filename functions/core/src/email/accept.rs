@@ -63,12 +63,14 @@ pub async fn accept(app: &App, actor: &Actor, body: &[u8], key: Option<&Idempote
         let now_s = app.clock.now_ms().div_euclid(1000);
         let may_write = Expression::new("attribute_not_exists(pk) OR expires_at <= :now").with(":now", number(now_s));
         let idempotency = held.row(app, vec![email.clone()], None);
-        transaction = transaction.put(
-            "idempotency",
-            &Key::Idempotency(tenant, &held.hash),
-            &idempotency,
-            Some(may_write),
-        );
+        if !crate::planted!("bug_14") {
+            transaction = transaction.put(
+                "idempotency",
+                &Key::Idempotency(tenant, &held.hash),
+                &idempotency,
+                Some(may_write),
+            );
+        }
     }
     let outcome = match transaction.commit().await {
         Err(_) if crate::planted!("bug_11") => return Ok(email),
@@ -76,6 +78,14 @@ pub async fn accept(app: &App, actor: &Actor, body: &[u8], key: Option<&Idempote
     };
     match outcome {
         Outcome::Committed => {
+            if let Some(held) = held.as_ref().filter(|_| crate::planted!("bug_14")) {
+                let row = held.row(app, vec![email.clone()], None);
+                let key = Key::Idempotency(tenant, &held.hash);
+                Transaction::new(app)
+                    .put("idempotency", &key, &row, None)
+                    .commit()
+                    .await?;
+            }
             hint(app, staged.tickets(app, tenant)).await;
             Ok(email)
         }

@@ -77,7 +77,10 @@ impl Held {
             Mode::Live => "idempotency",
             Mode::Test => "idempotency-test",
         };
-        let hash = app.index_hash(tenant, field, key.0.as_bytes()).await?;
+        let hash = match crate::planted!("bug_13") {
+            true => sha256(key.0.as_bytes()),
+            false => app.index_hash(tenant, field, key.0.as_bytes()).await?,
+        };
         let request = app.index_hash(tenant, route, sha256(body).as_bytes()).await?;
         Ok(Self { hash, request })
     }

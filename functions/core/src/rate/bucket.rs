@@ -62,6 +62,13 @@ pub(super) fn ceiling(limit: i64, care_waits: bool) -> i64 {
     }
 }
 
+/// How many of a second's tokens go to tenants that are behind: all but a tenth, at least one, so that whoever is not behind
+/// finds one at once, however long the others' backlogs are. Where a second has fewer than four, all.
+pub(super) fn for_backlogs(limit: i64) -> i64 {
+    let kept = if limit < 4 { 0 } else { limit.div_euclid(10).max(1) };
+    limit.saturating_sub(kept)
+}
+
 /// What a second's row says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Window {
@@ -118,13 +125,29 @@ impl Window {
     }
 }
 
-/// How many more tokens of a second this tenant may take in this lane.
-pub(super) fn allowed(window: &Window, tenant: &TenantId, lane: Lane, limit: i64) -> i64 {
-    let (room, used) = match lane {
-        Lane::Care => (limit, window.taken),
-        Lane::Marketing => (ceiling(limit, !window.waiting_care.is_empty()), window.marketing),
+/// How many more tokens of a second this tenant may take in this lane; `has_waited` for mail that was made to wait before.
+pub(super) fn allowed(window: &Window, tenant: &TenantId, lane: Lane, limit: i64, has_waited: bool) -> i64 {
+    let own = window.counts.get(&lane.count_of(tenant)).copied().unwrap_or_default();
+    let n_sharing = window.n_sharing(tenant, lane);
+    let share_of = |tokens: i64| tokens.div_euclid(n_sharing).max(1);
+    let free = limit.saturating_sub(window.taken);
+    let backlog = for_backlogs(limit);
+    // What is kept is for mail that comes for the first time, of whoever has had less than a share of this second.
+    let is_behind = has_waited || own >= limit.div_euclid(n_sharing.max(2)).max(1);
+    let (left, share) = match lane {
+        Lane::Care if is_behind => {
+            let least = backlog.div_euclid(n_sharing.max(2)).max(1);
+            let room = backlog.saturating_sub(window.taken).max(least.saturating_sub(own));
+            (room.min(free), share_of(backlog))
+        }
+        Lane::Care => (free, share_of(limit)),
+        Lane::Marketing => {
+            let room = ceiling(limit, !window.waiting_care.is_empty());
+            let most = if has_waited { backlog } else { limit };
+            let left = room.saturating_sub(window.marketing);
+            (left.min(most.saturating_sub(window.taken)), share_of(room))
+        }
     };
-    let left = room.saturating_sub(used).min(limit.saturating_sub(window.taken));
     let waiting = match lane {
         Lane::Care => &window.waiting_care,
         Lane::Marketing => &window.waiting_marketing,
@@ -132,8 +155,6 @@ pub(super) fn allowed(window: &Window, tenant: &TenantId, lane: Lane, limit: i64
     if waiting.iter().all(|other| other == tenant.as_str()) {
         return left.max(0);
     }
-    let share = room.div_euclid(window.n_sharing(tenant, lane)).max(1);
-    let own = window.counts.get(&lane.count_of(tenant)).copied().unwrap_or_default();
     left.min(share.saturating_sub(own)).max(0)
 }
 
@@ -165,6 +186,7 @@ mod tests {
             assert_eq!(limit(rate, halvings), expected, "{rate} {halvings}");
         }
         assert_eq!([1, 4, 12, 39, 40, 900].map(block), [1, 1, 3, 9, 10, 10]);
+        assert_eq!([1, 3, 4, 12, 40, 900].map(for_backlogs), [1, 3, 3, 11, 36, 810]);
     }
 
     #[test]
@@ -196,9 +218,32 @@ mod tests {
         let (care, marketing) = (Lane::Care, Lane::Marketing);
         for (what, window, lane, expected) in [
             ("an empty second", window(0, 0, &[], &[], &[]), care, 40),
-            ("what is left", window(39, 0, &[], &[], &[(care, 1, 39)]), care, 1),
+            (
+                "what is left",
+                window(39, 0, &[], &[], &[(care, 1, 10), (care, 2, 29)]),
+                care,
+                1,
+            ),
+            (
+                "whoever had a share leaves a tenth",
+                window(39, 0, &[], &[], &[(care, 1, 39)]),
+                care,
+                0,
+            ),
             ("nothing left", window(40, 0, &[], &[], &[(care, 1, 40)]), care, 0),
-            ("only we wait", window(30, 0, &[1], &[], &[(care, 1, 30)]), care, 10),
+            ("only we wait", window(30, 0, &[1], &[], &[(care, 1, 30)]), care, 6),
+            (
+                "we wait, and a tenth is others'",
+                window(36, 0, &[1], &[], &[(care, 1, 36)]),
+                care,
+                0,
+            ),
+            (
+                "another's backlog leaves a tenth",
+                window(36, 0, &[2], &[], &[(care, 2, 36)]),
+                care,
+                4,
+            ),
             ("another waits", window(0, 0, &[2], &[], &[]), care, 20),
             ("our share is used", window(20, 0, &[2], &[], &[(care, 1, 20)]), care, 0),
             ("two others wait", window(0, 0, &[1, 2, 3], &[], &[]), care, 13),
@@ -210,9 +255,9 @@ mod tests {
             ),
             (
                 "others used more than theirs",
-                window(39, 0, &[1, 2], &[], &[(care, 2, 39)]),
+                window(35, 0, &[1, 2], &[], &[(care, 2, 35)]),
                 care,
-                1,
+                5,
             ),
             ("marketing alone", window(0, 0, &[], &[], &[]), marketing, 30),
             (
@@ -248,12 +293,38 @@ mod tests {
                 40,
             ),
         ] {
-            assert_eq!(allowed(&window, &tenant(1), lane, 40), expected, "{what}");
+            assert_eq!(allowed(&window, &tenant(1), lane, 40, false), expected, "{what}");
         }
         // An account in the sandbox: one a second, and marketing none of it while care waits.
-        assert_eq!(allowed(&window(0, 0, &[], &[], &[]), &tenant(1), marketing, 1), 1);
-        assert_eq!(allowed(&window(0, 0, &[2], &[], &[]), &tenant(1), marketing, 1), 0);
-        assert_eq!(allowed(&window(0, 0, &[2, 3], &[], &[]), &tenant(1), care, 1), 1);
+        assert_eq!(
+            allowed(&window(0, 0, &[], &[], &[]), &tenant(1), marketing, 1, false),
+            1
+        );
+        assert_eq!(
+            allowed(&window(0, 0, &[2], &[], &[]), &tenant(1), marketing, 1, false),
+            0
+        );
+        assert_eq!(allowed(&window(0, 0, &[2, 3], &[], &[]), &tenant(1), care, 1, false), 1);
+        // Two backlogs together leave it too.
+        let two = [(care, 1, 18), (care, 2, 18)];
+        assert_eq!(
+            allowed(&window(36, 0, &[1, 2], &[], &two), &tenant(1), care, 40, true),
+            0
+        );
+        assert_eq!(
+            allowed(&window(36, 0, &[1, 2], &[], &two), &tenant(3), care, 40, false),
+            4
+        );
+        // Mail that comes back leaves a tenth, whether or not its tenant is known to wait in this second.
+        assert_eq!(allowed(&window(0, 0, &[], &[], &[]), &tenant(1), care, 9, false), 9);
+        assert_eq!(
+            allowed(&window(4, 0, &[], &[], &[(care, 1, 4)]), &tenant(1), care, 9, true),
+            4
+        );
+        assert_eq!(
+            allowed(&window(8, 0, &[], &[], &[(care, 2, 8)]), &tenant(1), care, 9, true),
+            1
+        );
     }
 
     #[test]

@@ -5,13 +5,15 @@
 //! after a restart is a new one. Stamps it puts on tables are the machine's time, not the system clock's, and nothing
 //! expires by TTL: a row whose time is over stays until it is deleted.
 
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
 use dynoxide::{Database, DynoxideError};
 use http::StatusCode;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
 use super::error::AwsError;
@@ -47,6 +49,8 @@ const OPERATIONS: &[(&str, &[&str], Run)] = &[
 /// Tables and items.
 pub struct Dynamodb {
     database: Database,
+    /// The partition keys of the tables that were asked for, by table.
+    partition_keys: Mutex<HashMap<String, String>>,
 }
 
 /// A DynamoDB answer, or a refusal in DynamoDB's own shape (a cancelled transaction lists its reasons).
@@ -70,6 +74,7 @@ impl Dynamodb {
         };
         Ok(Self {
             database: database.context("the tables cannot be opened")?,
+            partition_keys: Mutex::default(),
         })
     }
 
@@ -95,6 +100,16 @@ impl Dynamodb {
 
     /// The name of a table's partition key, if there is such a table.
     pub(crate) fn partition_key(&self, table: &str) -> Option<String> {
+        let mut known = self.partition_keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = known.get(table) {
+            return Some(key.clone());
+        }
+        let key = self.described_partition_key(table)?;
+        known.insert(table.to_owned(), key.clone());
+        Some(key)
+    }
+
+    fn described_partition_key(&self, table: &str) -> Option<String> {
         let request = serde_json::from_value(json!({ "TableName": table })).ok()?;
         let described = self.database.describe_table(request).ok()?;
         let described = serde_json::to_value(&described).ok()?;
@@ -109,14 +124,24 @@ impl Dynamodb {
         let Some((_, members, run)) = OPERATIONS.iter().find(|(name, ..)| *name == operation) else {
             return Err(AwsError::not_implemented(&format!("DynamoDB {operation}")).into());
         };
-        let request: Value = serde_json::from_slice(body).map_err(|_| malformed("The request is not JSON."))?;
-        let request = request
-            .as_object()
-            .ok_or_else(|| malformed("The request is not a JSON object."))?;
+        let request: BTreeMap<String, IgnoredAny> = serde_json::from_slice(body).map_err(|error| {
+            malformed(match error.is_data() {
+                true => "The request is not a JSON object.",
+                false => "The request is not JSON.",
+            })
+        })?;
         if let Some(unknown) = request.keys().find(|name| !members.contains(&name.as_str())) {
             return Err(AwsError::not_implemented(&format!("DynamoDB {operation}: parameter {unknown}")).into());
         }
-        run(&self.database, body)
+        let answer = run(&self.database, body);
+        if operation == "DeleteTable" {
+            // A table of the same name may come with another key.
+            self.partition_keys
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clear();
+        }
+        answer
     }
 }
 

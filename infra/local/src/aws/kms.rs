@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use super::error::AwsError;
 use super::parameters::Parameters;
-use super::store::Store;
+use super::store::{Prepared, Store};
 use key::Key;
 
 const SCHEMA: &str = "
@@ -175,13 +175,13 @@ impl Call<'_> {
 
 /// Removes the keys whose deletion is due, with their aliases and tags.
 fn forget_deleted(tx: &Transaction<'_>, now_ms: i64) -> Result<(), AwsError> {
-    tx.execute("DELETE FROM keys WHERE delete_at_ms <= ?1", params![now_ms])?;
+    tx.run("DELETE FROM keys WHERE delete_at_ms <= ?1", params![now_ms])?;
     Ok(())
 }
 
 /// The secret under which ciphertexts say truly which key they are under.
 fn secret(tx: &Transaction<'_>) -> Result<Vec<u8>, AwsError> {
-    Ok(tx.query_row("SELECT secret FROM service", [], |row| row.get(0))?)
+    Ok(tx.row("SELECT secret FROM service", [], |row| row.get(0))?)
 }
 
 fn validation(message: impl Into<String>) -> AwsError {

@@ -28,7 +28,7 @@ use super::error::AwsError;
 use super::iam::{Asked, allows};
 use super::kms::Kms;
 use super::parameters::Parameters;
-use super::store::Store;
+use super::store::{Prepared, Store};
 use message::Receive;
 
 const SCHEMA: &str = "
@@ -53,6 +53,7 @@ pub struct Sqs {
     clock: Clock,
     kms: Arc<Kms>,
     arrived: Notify,
+    n_changes: AtomicU64,
     duplicates: AtomicU64,
     is_shuffled: AtomicBool,
 }
@@ -76,6 +77,7 @@ impl Sqs {
             clock,
             kms,
             arrived: Notify::new(),
+            n_changes: AtomicU64::new(0),
             duplicates: AtomicU64::new(0),
             is_shuffled: AtomicBool::new(false),
         })
@@ -98,7 +100,7 @@ impl Sqs {
     /// What the local storage answers.
     pub fn messages(&self) -> Result<Vec<(String, String, String)>, AwsError> {
         self.store.change(|tx| {
-            let mut rows = tx.prepare("SELECT queue, body, attributes FROM messages ORDER BY n")?;
+            let mut rows = tx.prepare_cached("SELECT queue, body, attributes FROM messages ORDER BY n")?;
             let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })
@@ -141,7 +143,7 @@ impl Sqs {
                 other => Err(AwsError::not_implemented(&format!("SQS {other}"))),
             }
         })?;
-        self.arrived.notify_waiters();
+        self.changed();
         Ok(answer)
     }
 
@@ -173,8 +175,26 @@ impl Sqs {
             let mut given = Parameters::new("SQS", "SendMessage", body)?;
             message::Draft::parse(&mut given)?.send(tx, &found, self.clock.now_ms())
         })?;
-        self.arrived.notify_waiters();
+        self.changed();
         Ok(())
+    }
+
+    /// When the next message of a queue can be received, milliseconds since the Unix epoch; nothing while it has none.
+    pub(crate) fn next_visible_ms(&self, queue: &str) -> Result<Option<i64>, AwsError> {
+        self.store.change(|tx| {
+            let sql = "SELECT MIN(visible_ms) FROM messages WHERE queue = ?1";
+            Ok(tx.row(sql, [queue], |row| row.get(0))?)
+        })
+    }
+
+    /// How many calls have had an effect: whoever saw a queue empty need not look again before this has changed.
+    pub(crate) fn n_changes(&self) -> u64 {
+        self.n_changes.load(Ordering::SeqCst)
+    }
+
+    fn changed(&self) {
+        self.n_changes.fetch_add(1, Ordering::SeqCst);
+        self.arrived.notify_waiters();
     }
 
     /// The KMS key that a queue is encrypted with.
@@ -216,7 +236,7 @@ impl Sqs {
 /// Drops the messages of a queue whose retention is over.
 fn forget_expired(tx: &Transaction<'_>, queue: &queue::Queue, now_ms: i64) -> Result<(), AwsError> {
     let oldest = now_ms.saturating_sub(queue.number("MessageRetentionPeriod").saturating_mul(1000));
-    tx.execute(
+    tx.run(
         "DELETE FROM messages WHERE queue = ?1 AND sent_ms <= ?2",
         params![queue.name, oldest],
     )?;

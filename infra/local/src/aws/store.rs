@@ -5,9 +5,12 @@
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Params, Row, Transaction, TransactionBehavior};
 
 use super::error::AwsError;
+
+/// How many statements a database keeps prepared: more than any service has.
+const MOST_PREPARED: usize = 128;
 
 /// One service's database.
 pub struct Store {
@@ -27,6 +30,7 @@ impl Store {
         connection
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;")?;
         connection.execute_batch(schema)?;
+        connection.set_prepared_statement_cache_capacity(MOST_PREPARED);
         Ok(Self {
             connection: Mutex::new(connection),
         })
@@ -45,6 +49,35 @@ impl Store {
         let answer = change(&transaction)?;
         transaction.commit()?;
         Ok(answer)
+    }
+}
+
+/// Statements that are prepared once and kept, since preparing one costs more than most of them cost to run.
+pub(crate) trait Prepared {
+    /// Runs a statement and answers how many rows it changed.
+    fn run(&self, sql: &str, given: impl Params) -> rusqlite::Result<usize>;
+
+    /// Reads the one row that a query finds.
+    fn row<T>(
+        &self,
+        sql: &str,
+        given: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T>;
+}
+
+impl Prepared for Connection {
+    fn run(&self, sql: &str, given: impl Params) -> rusqlite::Result<usize> {
+        self.prepare_cached(sql)?.execute(given)
+    }
+
+    fn row<T>(
+        &self,
+        sql: &str,
+        given: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        self.prepare_cached(sql)?.query_row(given, read)
     }
 }
 

@@ -5,7 +5,7 @@
 //! of receives goes to its dead-letter queue; both are the queue's doing.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -31,6 +31,8 @@ pub(super) struct Poller {
     function: Arc<Function>,
     source: QueueSource,
     url: String,
+    /// When the queue was found empty: what had happened by then, and when a message of it becomes visible by itself.
+    empty: Mutex<Option<(u64, Option<i64>)>>,
 }
 
 impl Poller {
@@ -47,6 +49,7 @@ impl Poller {
             function: Arc::clone(function),
             source: source.clone(),
             url: url(&shared.aws, &queue.name).await?,
+            empty: Mutex::default(),
         };
         let request = json!({"QueueUrl": poller.url, "AttributeNames": ["VisibilityTimeout"]});
         let answer = poller.call("GetQueueAttributes", &request).await?;
@@ -107,8 +110,11 @@ impl Poller {
         (&self.function.declared.binary, queue)
     }
 
-    /// As many messages as one invocation gets.
+    /// As many messages as one invocation gets. A queue in which nothing can have become visible is not asked.
     pub(super) async fn receive(&self) -> Result<Vec<Value>> {
+        if self.is_still_empty()? {
+            return Ok(Vec::new());
+        }
         let n = self.source.batch_size.clamp(1, RECEIVE);
         let request = json!({
             "QueueUrl": self.url,
@@ -123,6 +129,27 @@ impl Poller {
             Some(Value::Array(messages)) => Ok(messages),
             Some(_) => bail!("the queue gave no list"),
         }
+    }
+
+    fn is_still_empty(&self) -> Result<bool> {
+        let sqs = &self.shared.aws.sqs;
+        let mut empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
+        let n_changes = sqs.n_changes();
+        let next_ms = match *empty {
+            Some((known, next_ms)) if known == n_changes => next_ms,
+            _ => {
+                let next_ms = sqs.next_visible_ms(self.names().1);
+                let next_ms = next_ms.map_err(|error| anyhow::anyhow!("{}", error.code))?;
+                *empty = Some((n_changes, next_ms));
+                next_ms
+            }
+        };
+        let is_empty = next_ms.is_none_or(|next_ms| next_ms > self.shared.clock.now_ms());
+        if !is_empty {
+            // What is received becomes visible later.
+            *empty = None;
+        }
+        Ok(is_empty)
     }
 
     /// One invocation, and the deletion of what it handled.

@@ -117,6 +117,8 @@ pub struct Sim {
     stalled: BTreeSet<Arc<str>>,
     has_begun: bool,
     effects: Vec<Call>,
+    /// What a call takes, where calls are let go by the time and not by chance.
+    call_takes: Option<Duration>,
     n_invocations: u64,
     trace: DefaultHasher,
     n_steps: u64,
@@ -166,12 +168,13 @@ impl Sim {
             portal: Gateway::new(&template, "PortalApi", &shared)?,
             pollers,
             schedules: schedules.collect(),
-            desk: Arc::default(),
+            desk: Arc::new(Desk::new(&time)),
             running: Vec::new(),
             answered: Vec::new(),
             stalled: BTreeSet::new(),
             has_begun: false,
             effects: Vec::new(),
+            call_takes: None,
             n_invocations: 0,
             trace: DefaultHasher::new(),
             n_steps: 0,
@@ -186,6 +189,12 @@ impl Sim {
     pub fn begin(&mut self) {
         self.has_begun = true;
         self.aws.set_pace(Some(self.desk.pace()));
+    }
+
+    /// From now on every call takes so long, all invocations run side by side and nothing is left to chance: for measuring
+    /// how long something takes.
+    pub fn keep_time(&mut self, call_takes: Duration) {
+        self.call_takes = Some(call_takes);
     }
 
     /// Keeps every step in words, for whoever looks into a run.
@@ -303,6 +312,9 @@ impl Sim {
     /// # Errors
     /// When the local AWS fails in what is no fault of a function.
     pub async fn step(&mut self, mischief: &mut Mischief<'_>) -> Result<bool> {
+        if let Some(call_takes) = self.call_takes {
+            return self.step_in_time(mischief, call_takes).await;
+        }
         self.time.advance(STEP);
         self.breathe().await;
         let n_waiting = self.desk.len();
@@ -313,7 +325,8 @@ impl Sim {
             return Ok(true);
         }
         if n_waiting > 0 {
-            self.let_go(mischief);
+            let n = self.dice.usize(..n_waiting);
+            self.let_go(n, mischief);
             return Ok(true);
         }
         if self.running.is_empty() {
@@ -321,6 +334,26 @@ impl Sim {
         }
         // All that is under way waits for a time.
         self.time.skip();
+        Ok(true)
+    }
+
+    /// One step of a run that keeps time: something new begins at once, and of the calls under way the first that is done
+    /// goes on.
+    async fn step_in_time(&mut self, mischief: &mut Mischief<'_>, call_takes: Duration) -> Result<bool> {
+        self.breathe().await;
+        if self.running.len() < mischief.most_running && self.begin_something(mischief).await? {
+            return Ok(true);
+        }
+        let Some((n, done_ms)) = self.desk.first_done(call_takes) else {
+            if self.running.is_empty() {
+                return Ok(false);
+            }
+            self.time.skip();
+            return Ok(true);
+        };
+        if self.time.advance_to(done_ms) {
+            self.let_go(n, mischief);
+        }
         Ok(true)
     }
 
@@ -486,8 +519,7 @@ impl Sim {
     }
 
     /// Lets one of the calls that wait go, as its fate wills.
-    fn let_go(&mut self, mischief: &mut Mischief<'_>) {
-        let n = self.dice.usize(..self.desk.len());
+    fn let_go(&mut self, n: usize, mischief: &mut Mischief<'_>) {
         let Some(waiting) = self.desk.take(n) else { return };
         let (call, phase) = (&waiting.call, waiting.phase);
         let is_stalled = call.invocation.as_ref().is_some_and(|id| self.stalled.contains(id));
@@ -573,7 +605,7 @@ impl Sim {
 /// A source of randomness that repeats itself from a seed: for everything but cryptography, whose libraries draw for
 /// themselves.
 fn seeded(seed: u64) -> Random {
-    let dice = std::sync::Mutex::new(Rng::with_seed(seed ^ 0x005e_a190_57));
+    let dice = std::sync::Mutex::new(Rng::with_seed(seed ^ 0x5e_a190_0057));
     Random::of(move |bytes| {
         dice.lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -7,13 +7,14 @@ use super::key::{Key, paged};
 use super::{Call, seconds, validation};
 use crate::aws::arn;
 use crate::aws::error::AwsError;
+use crate::aws::store::Prepared;
 
 impl Call<'_> {
     pub(super) fn create_alias(mut self) -> Result<Value, AwsError> {
         let name = self.alias_name()?;
         let key = self.target()?;
         self.given.finish()?;
-        let there = self.tx.execute(
+        let there = self.tx.run(
             "INSERT OR IGNORE INTO aliases (name, key, created_ms, updated_ms) VALUES (?1, ?2, ?3, ?3)",
             params![name, key.id, self.now_ms],
         )?;
@@ -33,7 +34,7 @@ impl Call<'_> {
         if old.spec != key.spec {
             return Err(validation("The new key must have the type and usage of the old one."));
         }
-        self.tx.execute(
+        self.tx.run(
             "UPDATE aliases SET key = ?2, updated_ms = ?3 WHERE name = ?1",
             params![name, key.id, self.now_ms],
         )?;
@@ -44,7 +45,7 @@ impl Call<'_> {
         let name = self.alias_name()?;
         self.given.finish()?;
         Key::find(self.tx, &name)?;
-        self.tx.execute("DELETE FROM aliases WHERE name = ?1", [name])?;
+        self.tx.run("DELETE FROM aliases WHERE name = ?1", [name])?;
         Ok(json!({}))
     }
 
@@ -56,7 +57,7 @@ impl Call<'_> {
             .map(|reference| Key::by_id(self.tx, &reference))
             .transpose()?
             .map(|key| key.id);
-        let mut query = self.tx.prepare(
+        let mut query = self.tx.prepare_cached(
             "SELECT name, key, created_ms, updated_ms FROM aliases \
              WHERE name > ?1 AND (?2 IS NULL OR key = ?2) ORDER BY name LIMIT ?3",
         )?;

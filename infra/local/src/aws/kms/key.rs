@@ -9,7 +9,7 @@ use super::{Call, seconds, validation};
 use crate::aws::arn;
 use crate::aws::error::AwsError;
 use crate::aws::random;
-use crate::aws::store::maybe;
+use crate::aws::store::{Prepared, maybe};
 
 const DAY_MS: i64 = 86_400_000;
 /// ScheduleKeyDeletion: 7 to 30 days, 30 if not given (KMS API Reference).
@@ -50,7 +50,7 @@ impl Key {
         let id = match name.strip_prefix("key/") {
             Some(id) if name.len() < reference.len() => Some(id.to_owned()),
             _ if name.starts_with("alias/") => {
-                maybe(tx.query_row("SELECT key FROM aliases WHERE name = ?1", [name], |row| row.get(0)))?
+                maybe(tx.row("SELECT key FROM aliases WHERE name = ?1", [name], |row| row.get(0)))?
             }
             _ => Some(name.to_owned()),
         };
@@ -59,7 +59,7 @@ impl Key {
             AwsError::bad_request("NotFoundException", format!("{what} '{reference}' does not exist"))
         };
         let query = format!("SELECT {COLUMNS} FROM keys WHERE id = ?1");
-        maybe(tx.query_row(&query, [id.ok_or_else(missing)?], Self::read))?.ok_or_else(missing)
+        maybe(tx.row(&query, [id.ok_or_else(missing)?], Self::read))?.ok_or_else(missing)
     }
 
     /// The key that an id or ARN stands for.
@@ -163,7 +163,7 @@ impl Key {
 
 /// A key's tags, by name.
 pub(super) fn tags(tx: &Transaction<'_>, id: &str) -> Result<Vec<(String, String)>, AwsError> {
-    let mut query = tx.prepare("SELECT name, value FROM tags WHERE key = ?1 ORDER BY name")?;
+    let mut query = tx.prepare_cached("SELECT name, value FROM tags WHERE key = ?1 ORDER BY name")?;
     let rows = query.query_map([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
@@ -216,7 +216,7 @@ impl Call<'_> {
             rotation_since_ms: None,
             material: spec.generate()?,
         };
-        self.tx.execute(
+        self.tx.run(
             "INSERT INTO keys (id, spec, description, policy, created_ms, is_enabled, material) \
              VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6)",
             params![
@@ -243,7 +243,7 @@ impl Call<'_> {
         self.given.finish()?;
         let mut query = self
             .tx
-            .prepare("SELECT id FROM keys WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+            .prepare_cached("SELECT id FROM keys WHERE id > ?1 ORDER BY id LIMIT ?2")?;
         let ids = query.query_map(params![marker, limit + 1], |row| row.get::<_, String>(0))?;
         let ids = ids.collect::<rusqlite::Result<Vec<_>>>()?;
         let keys = ids.into_iter().map(|id| {
@@ -256,7 +256,7 @@ impl Call<'_> {
     pub(super) fn set_enabled(mut self, is_enabled: bool) -> Result<Value, AwsError> {
         let key = self.itself()?.not_pending()?;
         self.given.finish()?;
-        self.tx.execute(
+        self.tx.run(
             "UPDATE keys SET is_enabled = ?2 WHERE id = ?1",
             params![key.id, is_enabled],
         )?;
@@ -275,7 +275,7 @@ impl Call<'_> {
         }
         let at = self.now_ms.saturating_add(days * DAY_MS);
         self.tx
-            .execute("UPDATE keys SET delete_at_ms = ?2 WHERE id = ?1", params![key.id, at])?;
+            .run("UPDATE keys SET delete_at_ms = ?2 WHERE id = ?1", params![key.id, at])?;
         Ok(json!({
             "KeyId": key.arn(), "DeletionDate": seconds(at), "KeyState": "PendingDeletion", "PendingWindowInDays": days
         }))
@@ -288,7 +288,7 @@ impl Call<'_> {
             let message = format!("{} is not pending deletion.", key.arn());
             return Err(AwsError::bad_request("KMSInvalidStateException", message));
         }
-        self.tx.execute(
+        self.tx.run(
             "UPDATE keys SET delete_at_ms = NULL, is_enabled = 0 WHERE id = ?1",
             [&key.id],
         )?;
@@ -299,7 +299,7 @@ impl Call<'_> {
         let key = self.itself()?.not_pending()?;
         let description: String = self.given.required("Description")?;
         self.given.finish()?;
-        self.tx.execute(
+        self.tx.run(
             "UPDATE keys SET description = ?2 WHERE id = ?1",
             params![key.id, description],
         )?;
@@ -314,7 +314,7 @@ impl Call<'_> {
         self.given.finish()?;
         check_policy(&policy)?;
         self.tx
-            .execute("UPDATE keys SET policy = ?2 WHERE id = ?1", params![key.id, policy])?;
+            .run("UPDATE keys SET policy = ?2 WHERE id = ?1", params![key.id, policy])?;
         Ok(json!({}))
     }
 
@@ -332,7 +332,7 @@ impl Call<'_> {
         if !ROTATION_DAYS.contains(&days) {
             return Err(validation("RotationPeriodInDays must be between 90 and 2560."));
         }
-        self.tx.execute(
+        self.tx.run(
             "UPDATE keys SET rotation_days = ?2, rotation_since_ms = ?3 WHERE id = ?1",
             params![key.id, days, self.now_ms],
         )?;
@@ -342,7 +342,7 @@ impl Call<'_> {
     pub(super) fn disable_rotation(mut self) -> Result<Value, AwsError> {
         let key = self.rotatable()?.enabled()?;
         self.given.finish()?;
-        self.tx.execute(
+        self.tx.run(
             "UPDATE keys SET rotation_days = NULL, rotation_since_ms = NULL WHERE id = ?1",
             [&key.id],
         )?;
@@ -385,7 +385,7 @@ impl Call<'_> {
         self.given.finish()?;
         for name in names {
             self.tx
-                .execute("DELETE FROM tags WHERE key = ?1 AND name = ?2", params![key.id, name])?;
+                .run("DELETE FROM tags WHERE key = ?1 AND name = ?2", params![key.id, name])?;
         }
         Ok(json!({}))
     }
@@ -465,7 +465,7 @@ fn put_tags(tx: &Transaction<'_>, id: &str, tags: &[Tag]) -> Result<(), AwsError
         ));
     }
     for Tag { tag_key, tag_value } in tags {
-        tx.execute(
+        tx.run(
             "INSERT OR REPLACE INTO tags (key, name, value) VALUES (?1, ?2, ?3)",
             params![id, tag_key, tag_value],
         )?;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lock::{Mode, Retention};
 use super::{Outcome, object};
+use crate::aws::store::Prepared;
 
 /// Whether puts overwrite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +80,7 @@ impl DefaultRetention {
 /// (CreateBucket, "BucketAlreadyOwnedByYou").
 pub(super) fn create(tx: &Transaction<'_>, name: &str, has_lock: bool, now_ms: i64) -> Outcome<()> {
     let versioning = if has_lock { Versioning::Enabled } else { Versioning::Off };
-    tx.execute(
+    tx.run(
         "INSERT INTO bucket (name, created_ms, versioning, has_lock) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
         params![name, now_ms, versioning.as_str(), has_lock],
     )?;
@@ -89,7 +90,7 @@ pub(super) fn create(tx: &Transaction<'_>, name: &str, has_lock: bool, now_ms: i
 /// The bucket, or NoSuchBucket.
 pub(super) fn find(tx: &Transaction<'_>, name: &str) -> Outcome<Bucket> {
     let bucket = tx
-        .query_row(
+        .row(
             "SELECT name, created_ms, versioning, has_lock, default_retention FROM bucket WHERE name = ?",
             [name],
             read,
@@ -103,8 +104,8 @@ pub(super) fn find(tx: &Transaction<'_>, name: &str) -> Outcome<Bucket> {
 
 /// Every bucket, by name.
 pub(super) fn list(tx: &Transaction<'_>) -> Outcome<Vec<Bucket>> {
-    let mut statement =
-        tx.prepare("SELECT name, created_ms, versioning, has_lock, default_retention FROM bucket ORDER BY name")?;
+    let mut statement = tx
+        .prepare_cached("SELECT name, created_ms, versioning, has_lock, default_retention FROM bucket ORDER BY name")?;
     let buckets = statement.query_map([], read)?.collect::<Result<_, _>>()?;
     Ok(buckets)
 }
@@ -112,7 +113,7 @@ pub(super) fn list(tx: &Transaction<'_>) -> Outcome<Vec<Bucket>> {
 /// Deletes a bucket that holds neither a version nor a delete marker.
 pub(super) fn delete(tx: &Transaction<'_>, name: &str) -> Outcome<()> {
     find(tx, name)?;
-    let is_used: bool = tx.query_row(
+    let is_used: bool = tx.row(
         "SELECT EXISTS (SELECT 1 FROM version WHERE bucket = ?)",
         [name],
         |row| row.get(0),
@@ -124,7 +125,7 @@ pub(super) fn delete(tx: &Transaction<'_>, name: &str) -> Outcome<()> {
         )
         .into());
     }
-    tx.execute("DELETE FROM bucket WHERE name = ?", [name])?;
+    tx.run("DELETE FROM bucket WHERE name = ?", [name])?;
     Ok(())
 }
 
@@ -143,7 +144,7 @@ pub(super) fn set_versioning(tx: &Transaction<'_>, name: &str, status: Option<&B
         )
         .into());
     }
-    tx.execute(
+    tx.run(
         "UPDATE bucket SET versioning = ? WHERE name = ?",
         params![versioning.as_str(), name],
     )?;
@@ -172,7 +173,7 @@ pub(super) fn set_lock(tx: &Transaction<'_>, name: &str, configuration: ObjectLo
         Some(default) => Some(serde_json::to_string(&check_default(default)?)?),
         None => None,
     };
-    tx.execute(
+    tx.run(
         "UPDATE bucket SET has_lock = 1, default_retention = ? WHERE name = ?",
         params![default, name],
     )?;

@@ -10,6 +10,7 @@ use s3s::{S3Error, S3ErrorCode};
 
 use super::object::{self, COLUMNS, Version};
 use super::{NULL_VERSION, Outcome, bucket};
+use crate::aws::store::Prepared;
 
 /// The most entries of a page (ListObjectsV2, "MaxKeys").
 const MAX_KEYS: i32 = 1000;
@@ -146,7 +147,7 @@ pub(super) fn encode(name: String, is_url: bool) -> String {
 fn position(tx: &Transaction<'_>, bucket: &str, key: &str, id: &str) -> Outcome<i64> {
     let seq = if id == NULL_VERSION {
         let sql = "SELECT coalesce(max(seq), 0) FROM version WHERE bucket = ? AND key = ? AND id = ?";
-        Some(tx.query_row(sql, [bucket, key, id], |row| row.get(0))?)
+        Some(tx.row(sql, [bucket, key, id], |row| row.get(0))?)
     } else {
         object::seq_of(id)
     };

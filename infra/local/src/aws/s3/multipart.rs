@@ -11,6 +11,7 @@ use super::lock::Lock;
 use super::object::{self, Facts, New, Version};
 use super::{Outcome, bucket};
 use crate::aws::random;
+use crate::aws::store::Prepared;
 
 /// The least size of every part but the last (User Guide, "Amazon S3 multipart upload limits").
 const MIN_PART: i64 = 5 * 1024 * 1024;
@@ -70,7 +71,7 @@ pub(super) fn create(
     let bucket = bucket::find(tx, bucket)?;
     let lock = object::granted_lock(&bucket, start.asked, now)?;
     let id = format!("{:032x}", u128::from_be_bytes(random::bytes()?));
-    tx.execute(
+    tx.run(
         "INSERT INTO upload (id, bucket, key, started_ms, facts, algorithm, is_full_object, lock_mode, retain_until_ms, legal_hold)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         params![
@@ -95,7 +96,7 @@ pub(super) fn find(tx: &Transaction<'_>, bucket: &str, key: &str, id: &str) -> O
     let sql = "SELECT id, bucket, key, facts, algorithm, is_full_object, lock_mode, retain_until_ms, legal_hold
                FROM upload WHERE id = ? AND bucket = ? AND key = ?";
     let upload = tx
-        .query_row(sql, [id, bucket, key], |row| {
+        .row(sql, [id, bucket, key], |row| {
             Ok(Upload {
                 id: row.get(0)?,
                 bucket: row.get(1)?,
@@ -131,7 +132,7 @@ pub(super) fn put_part(
         .into());
     }
     let sums = Sums::of_algorithm(upload.algorithm.as_deref())?.over(&body.bytes);
-    tx.execute(
+    tx.run(
         "INSERT INTO part (upload, number, created_ms, size, etag, sums, bytes) VALUES (?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (upload, number) DO UPDATE SET created_ms = excluded.created_ms, size = excluded.size,
          etag = excluded.etag, sums = excluded.sums, bytes = excluded.bytes",
@@ -152,7 +153,7 @@ pub(super) fn put_part(
 pub(super) fn parts(tx: &Transaction<'_>, upload: &Upload, after: i32, limit: i32) -> Outcome<Vec<Part>> {
     let sql =
         "SELECT number, created_ms, size, etag, sums FROM part WHERE upload = ? AND number > ? ORDER BY number LIMIT ?";
-    let mut statement = tx.prepare(sql)?;
+    let mut statement = tx.prepare_cached(sql)?;
     let parts = statement.query_map(params![upload.id, after, limit.saturating_add(1)], |row| {
         Ok(Part {
             number: row.get(0)?,
@@ -168,7 +169,7 @@ pub(super) fn parts(tx: &Transaction<'_>, upload: &Upload, after: i32, limit: i3
 /// Forgets an upload and its parts.
 pub(super) fn abort(tx: &Transaction<'_>, bucket: &str, key: &str, id: &str) -> Outcome<()> {
     find(tx, bucket, key, id)?;
-    tx.execute("DELETE FROM upload WHERE id = ?", [id])?;
+    tx.run("DELETE FROM upload WHERE id = ?", [id])?;
     Ok(())
 }
 
@@ -215,7 +216,7 @@ pub(super) fn complete(
         lock: upload.lock,
     };
     let version = object::put(tx, &bucket, new, now_ms)?;
-    tx.execute("DELETE FROM upload WHERE id = ?", [upload.id])?;
+    tx.run("DELETE FROM upload WHERE id = ?", [upload.id])?;
     Ok((version, bucket.versioning))
 }
 
@@ -258,7 +259,7 @@ fn join(tx: &Transaction<'_>, upload: &Upload, named: &[CompletedPart]) -> Outco
             )
             .into());
         }
-        let content: Vec<u8> = tx.query_row(
+        let content: Vec<u8> = tx.row(
             "SELECT bytes FROM part WHERE upload = ? AND number = ?",
             params![upload.id, number],
             |row| row.get(0),

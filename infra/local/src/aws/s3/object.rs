@@ -13,6 +13,7 @@ use super::checksum::Sums;
 use super::lock::{self, Lock, Mode, Retention};
 use super::{NULL_VERSION, Outcome, setting, time};
 use crate::aws::random;
+use crate::aws::store::Prepared;
 
 /// What a put says about its bytes, and a get gives back.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -290,7 +291,7 @@ pub(super) fn delete(
         let version = with_id(tx, &bucket.name, key, id)?;
         if let Some(version) = &version {
             version.lock.check_deletion(bypass, now_ms)?;
-            tx.execute("DELETE FROM version WHERE seq = ?", [version.seq])?;
+            tx.run("DELETE FROM version WHERE seq = ?", [version.seq])?;
         }
         return Ok(Deleted {
             is_marker: version.is_some_and(|version| version.is_marker),
@@ -321,7 +322,7 @@ pub(super) fn delete(
 
 /// Replaces a version's lock.
 pub(super) fn set_lock(tx: &Transaction<'_>, seq: i64, lock: Lock) -> Outcome<()> {
-    tx.execute(
+    tx.run(
         "UPDATE version SET lock_mode = ?, retain_until_ms = ?, legal_hold = ? WHERE seq = ?",
         params![
             lock.retention.map(|retention| retention.mode.as_str()),
@@ -417,7 +418,7 @@ fn insert(tx: &Transaction<'_>, bucket: &Bucket, version: &mut Version) -> Outco
 fn take_null_version(tx: &Transaction<'_>, bucket: &Bucket, key: &str, now_ms: i64) -> Outcome<()> {
     if let Some(version) = with_id(tx, &bucket.name, key, NULL_VERSION)? {
         version.lock.check_deletion(false, now_ms)?;
-        tx.execute("DELETE FROM version WHERE seq = ?", [version.seq])?;
+        tx.run("DELETE FROM version WHERE seq = ?", [version.seq])?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Outcome, bucket};
+use crate::aws::store::Prepared;
 
 /// A setting's name in the table.
 #[derive(Clone, Copy)]
@@ -49,7 +50,7 @@ impl Setting {
 /// Replaces a setting of an existing bucket.
 pub(super) fn put(tx: &Transaction<'_>, name: &str, setting: Setting, value: &impl Serialize) -> Outcome<()> {
     bucket::find(tx, name)?;
-    tx.execute(
+    tx.run(
         "INSERT INTO setting (bucket, name, value) VALUES (?, ?, ?)
          ON CONFLICT (bucket, name) DO UPDATE SET value = excluded.value",
         params![name, setting.name(), serde_json::to_string(value)?],
@@ -66,7 +67,7 @@ pub(super) fn get<T: DeserializeOwned>(tx: &Transaction<'_>, name: &str, setting
 /// Removes a setting, which need not be there.
 pub(super) fn delete(tx: &Transaction<'_>, name: &str, setting: Setting) -> Outcome<()> {
     bucket::find(tx, name)?;
-    tx.execute(
+    tx.run(
         "DELETE FROM setting WHERE bucket = ? AND name = ?",
         params![name, setting.name()],
     )?;
@@ -92,7 +93,7 @@ pub(super) fn default_encryption(tx: &Transaction<'_>, name: &str) -> Outcome<(S
 
 fn find<T: DeserializeOwned>(tx: &Transaction<'_>, name: &str, setting: Setting) -> Outcome<Option<T>> {
     let value: Option<String> = tx
-        .query_row(
+        .row(
             "SELECT value FROM setting WHERE bucket = ? AND name = ?",
             params![name, setting.name()],
             |row| row.get(0),

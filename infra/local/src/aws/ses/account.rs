@@ -6,13 +6,14 @@ use rusqlite::{OptionalExtension, Transaction};
 use serde_json::{Value, json};
 
 use super::{AwsError, Ses, bad_request, only};
+use crate::aws::store::Prepared;
 
 impl Ses {
     pub(super) fn get_account(&self) -> Result<Value, AwsError> {
         let rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner).per_second;
         let since_ms = self.clock.now_ms().saturating_sub(24 * 3600 * 1000);
         let (sent, is_enabled) = self.store.change(|tx| {
-            let n: i64 = tx.query_row(
+            let n: i64 = tx.row(
                 "SELECT COALESCE(SUM(json_array_length(recipients)), 0) FROM mail WHERE at_ms > ?1",
                 [since_ms],
                 |row| row.get(0),
@@ -42,7 +43,7 @@ impl Ses {
         };
         self.store.change(|tx| {
             let sql = "INSERT OR REPLACE INTO account (name, value) VALUES ('SendingEnabled', ?1)";
-            tx.execute(sql, [is_enabled])?;
+            tx.run(sql, [is_enabled])?;
             Ok(json!({}))
         })
     }
@@ -51,5 +52,5 @@ impl Ses {
 /// Whether the account may send; it may until somebody says otherwise.
 pub(super) fn is_sending_enabled(tx: &Transaction<'_>) -> Result<bool, AwsError> {
     let sql = "SELECT value FROM account WHERE name = 'SendingEnabled'";
-    Ok(tx.query_row(sql, [], |row| row.get(0)).optional()?.unwrap_or(true))
+    Ok(tx.row(sql, [], |row| row.get(0)).optional()?.unwrap_or(true))
 }

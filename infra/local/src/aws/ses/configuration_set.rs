@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::behaviour::{LONGEST_DELIVERY_S, TlsPolicy};
 use super::{AwsError, Ses, bad_request, destination, listed, not_found, only, page, text};
 use crate::aws::arn::is_name;
+use crate::aws::store::Prepared;
 
 /// The shortest time that SES may be told to try, in seconds (SESv2 API Reference, DeliveryOptions).
 const SHORTEST_DELIVERY_S: i64 = 300;
@@ -84,7 +85,7 @@ impl Ses {
             document.retain(|_, value| !value.is_null());
         }
         self.store.change(|tx| {
-            let n = tx.execute(
+            let n = tx.run(
                 "INSERT OR IGNORE INTO configuration_set (name, document) VALUES (?1, ?2)",
                 (&name, body.to_string()),
             )?;
@@ -126,7 +127,7 @@ impl Ses {
 
     pub(super) fn list_configuration_sets(&self, body: &Value) -> Result<Value, AwsError> {
         let names = self.store.change(|tx| {
-            let mut statement = tx.prepare("SELECT name FROM configuration_set ORDER BY name")?;
+            let mut statement = tx.prepare_cached("SELECT name FROM configuration_set ORDER BY name")?;
             let names = statement.query_map([], |row| row.get::<_, String>(0))?;
             Ok::<_, AwsError>(names.collect::<Result<Vec<_>, _>>()?)
         })?;
@@ -142,7 +143,7 @@ impl Ses {
     pub(super) fn delete_configuration_set(&self, name: &str) -> Result<Value, AwsError> {
         self.store.change(|tx| {
             load(tx, name)?;
-            tx.execute("DELETE FROM configuration_set WHERE name = ?1", [name])?;
+            tx.run("DELETE FROM configuration_set WHERE name = ?1", [name])?;
             destination::forget(tx, name)?;
             Ok(json!({}))
         })
@@ -154,7 +155,7 @@ impl Ses {
             if let Some(document) = document.as_object_mut() {
                 document.insert(part.to_owned(), options.clone());
             }
-            tx.execute(
+            tx.run(
                 "UPDATE configuration_set SET document = ?2 WHERE name = ?1",
                 (name, document.to_string()),
             )?;
@@ -169,7 +170,7 @@ impl Ses {
 /// NotFoundException, worded as SES words it.
 pub(super) fn load(tx: &rusqlite::Transaction<'_>, name: &str) -> Result<Value, AwsError> {
     let sql = "SELECT document FROM configuration_set WHERE name = ?1";
-    let document: Option<String> = tx.query_row(sql, [name], |row| row.get(0)).optional()?;
+    let document: Option<String> = tx.row(sql, [name], |row| row.get(0)).optional()?;
     let document = document.ok_or_else(|| not_found(format!("Configuration set <{name}> does not exist.")))?;
     Ok(serde_json::from_str(&document).unwrap_or_default())
 }

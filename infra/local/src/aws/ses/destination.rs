@@ -7,6 +7,7 @@ use super::configuration_set;
 use super::{AwsError, Ses, bad_request, not_found, only, text};
 use crate::aws::arn::{self, is_name};
 use crate::aws::sns::Message;
+use crate::aws::store::Prepared;
 
 /// Who publishes.
 pub(super) const SERVICE: &str = "ses.amazonaws.com";
@@ -50,7 +51,7 @@ impl Ses {
         self.validate(set, &definition)?;
         self.store.change(|tx| {
             let sql = "INSERT INTO event_destination (set_name, name, document) VALUES (?1, ?2, ?3)";
-            tx.execute(sql, (set, name, definition.to_string()))?;
+            tx.run(sql, (set, name, definition.to_string()))?;
             Ok(json!({}))
         })
     }
@@ -76,7 +77,7 @@ impl Ses {
         }
         self.store.change(|tx| {
             let sql = "UPDATE event_destination SET document = ?3 WHERE set_name = ?1 AND name = ?2";
-            tx.execute(sql, (set, name, definition.to_string()))?;
+            tx.run(sql, (set, name, definition.to_string()))?;
             Ok(json!({}))
         })
     }
@@ -85,7 +86,7 @@ impl Ses {
         self.store.change(|tx| {
             configuration_set::load(tx, set)?;
             let sql = "DELETE FROM event_destination WHERE set_name = ?1 AND name = ?2";
-            match tx.execute(sql, (set, name))? {
+            match tx.run(sql, (set, name))? {
                 0 => Err(missing(set, name)),
                 _ => Ok(json!({})),
             }
@@ -135,12 +136,12 @@ pub(super) fn topics(tx: &Transaction<'_>, set: &str, event_type: &str) -> Resul
 
 /// Forgets a set's destinations.
 pub(super) fn forget(tx: &Transaction<'_>, set: &str) -> Result<(), AwsError> {
-    tx.execute("DELETE FROM event_destination WHERE set_name = ?1", [set])?;
+    tx.run("DELETE FROM event_destination WHERE set_name = ?1", [set])?;
     Ok(())
 }
 
 fn of(tx: &Transaction<'_>, set: &str) -> Result<Vec<Value>, AwsError> {
-    let mut query = tx.prepare("SELECT name, document FROM event_destination WHERE set_name = ?1 ORDER BY n")?;
+    let mut query = tx.prepare_cached("SELECT name, document FROM event_destination WHERE set_name = ?1 ORDER BY n")?;
     let rows = query.query_map([set], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
     let shown = |row: rusqlite::Result<(String, String)>| {
         let (name, document) = row?;
@@ -155,7 +156,7 @@ fn of(tx: &Transaction<'_>, set: &str) -> Result<Vec<Value>, AwsError> {
 
 fn find(tx: &Transaction<'_>, set: &str, name: &str) -> Result<Option<Value>, AwsError> {
     let sql = "SELECT document FROM event_destination WHERE set_name = ?1 AND name = ?2";
-    let document: Option<String> = tx.query_row(sql, [set, name], |row| row.get(0)).optional()?;
+    let document: Option<String> = tx.row(sql, [set, name], |row| row.get(0)).optional()?;
     Ok(document.map(|document| serde_json::from_str(&document).unwrap_or_default()))
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::behaviour::{domain, has_host_bytes};
 use super::{AwsError, Ses, bad_request, listed, not_found, only, page, text};
+use crate::aws::store::Prepared;
 
 impl Ses {
     /// Marks an existing identity as verified, as SES does once it has seen the DNS records; answers whether it exists.
@@ -14,7 +15,7 @@ impl Ses {
     pub fn verify(&self, name: &str) -> Result<bool, AwsError> {
         let sql = "UPDATE identity SET verified = 1 WHERE name = ?1";
         self.store
-            .change(|tx| Ok(tx.execute(sql, [name.to_ascii_lowercase()])? == 1))
+            .change(|tx| Ok(tx.run(sql, [name.to_ascii_lowercase()])? == 1))
     }
 
     pub(super) fn create_identity(&self, body: &Value) -> Result<Value, AwsError> {
@@ -36,7 +37,7 @@ impl Ses {
             if let Some(set) = set {
                 super::configuration_set::load(tx, set)?;
             }
-            let n = tx.execute(
+            let n = tx.run(
                 "INSERT OR IGNORE INTO identity (name, verified, set_name, tags) VALUES (?1, ?2, ?3, ?4)",
                 (&name, is_verified, set, tags.to_string()),
             )?;
@@ -57,7 +58,7 @@ impl Ses {
     pub(super) fn get_identity(&self, name: &str) -> Result<Value, AwsError> {
         let name = name.to_ascii_lowercase();
         let found = self.store.change(|tx| {
-            let row = tx.query_row(
+            let row = tx.row(
                 "SELECT verified, set_name, tags FROM identity WHERE name = ?1",
                 [&name],
                 |row| {
@@ -90,7 +91,7 @@ impl Ses {
 
     pub(super) fn list_identities(&self, body: &Value) -> Result<Value, AwsError> {
         let rows = self.store.change(|tx| {
-            let mut statement = tx.prepare("SELECT name, verified FROM identity ORDER BY name")?;
+            let mut statement = tx.prepare_cached("SELECT name, verified FROM identity ORDER BY name")?;
             let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?)))?;
             Ok::<_, AwsError>(rows.collect::<Result<Vec<_>, _>>()?)
         })?;
@@ -111,7 +112,7 @@ impl Ses {
     pub(super) fn delete_identity(&self, name: &str) -> Result<Value, AwsError> {
         let name = name.to_ascii_lowercase();
         let sql = "DELETE FROM identity WHERE name = ?1";
-        match self.store.change(|tx| Ok::<_, AwsError>(tx.execute(sql, [&name])?))? {
+        match self.store.change(|tx| Ok::<_, AwsError>(tx.run(sql, [&name])?))? {
             0 => Err(not_found(format!("Email identity <{name}> does not exist."))),
             _ => Ok(json!({})),
         }
@@ -134,7 +135,7 @@ pub(super) fn sender(tx: &rusqlite::Transaction<'_>, address: &str) -> Result<Se
     let mut name = address.as_str();
     let (mut identity, mut set) = (None, None);
     loop {
-        let row = tx.query_row(
+        let row = tx.row(
             "SELECT verified, set_name FROM identity WHERE name = ?1",
             [name],
             |row| Ok((row.get::<_, bool>(0)?, row.get::<_, Option<String>>(1)?)),

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::behaviour::{Event, TlsPolicy, state};
 use super::{AwsError, Ses};
+use crate::aws::store::Prepared;
 
 /// One email that SES accepted.
 #[derive(Clone, Debug)]
@@ -89,7 +90,7 @@ impl Ses {
             let sql = "SELECT seq, message_id, at_ms, sender, recipients, subject, set_name, tls_policy, tags, \
                        substr(raw, 1, 16384) FROM mail \
                        WHERE ?1 IS NULL OR seq = ?1 ORDER BY seq";
-            let mut statement = tx.prepare(sql)?;
+            let mut statement = tx.prepare_cached(sql)?;
             let rows = statement.query_map([seq], |row| {
                 Ok(Handed {
                     id: format!("msg_{}", row.get::<_, i64>(0)?),
@@ -126,7 +127,7 @@ impl Ses {
     pub fn raw(&self, id: &str) -> Result<Option<Vec<u8>>, AwsError> {
         let Some(seq) = sequence(id) else { return Ok(None) };
         self.store.change(|tx| {
-            let row = tx.query_row("SELECT raw FROM mail WHERE seq = ?1", [seq], |row| row.get(0));
+            let row = tx.row("SELECT raw FROM mail WHERE seq = ?1", [seq], |row| row.get(0));
             Ok(row.optional()?)
         })
     }

@@ -18,6 +18,7 @@ use super::mail::Recipient;
 use super::record::{Happening, Origin, mail, matching, record};
 use super::{AwsError, Ses};
 use crate::aws::sns::Message;
+use crate::aws::store::Prepared;
 
 /// The subject that SES gives an event, which shows where a message is wrapped.
 const SUBJECT: &str = "Amazon SES Email Event Notification";
@@ -81,7 +82,7 @@ pub(super) fn enqueue(
             if matching(event.kind).is_none() || (is_of_all && place > 0) {
                 continue;
             }
-            tx.execute(
+            tx.run(
                 "INSERT INTO outbox (set_name, recipient, mail, event, at_ms, expires_ms, due_ms) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 (
@@ -112,7 +113,7 @@ impl Ses {
             let Some(next) = self.next()? else { break };
             self.publish(&next)?;
             self.store
-                .change(|tx| Ok::<_, AwsError>(tx.execute("DELETE FROM outbox WHERE n = ?1", [next.n])?))?;
+                .change(|tx| Ok::<_, AwsError>(tx.run("DELETE FROM outbox WHERE n = ?1", [next.n])?))?;
             self.disturbance.n_published.fetch_add(1, Ordering::SeqCst);
             n += 1;
         }
@@ -129,7 +130,7 @@ impl Ses {
             return Ok(None);
         }
         let sql = "SELECT MIN(due_ms) FROM outbox";
-        self.store.change(|tx| Ok(tx.query_row(sql, [], |row| row.get(0))?))
+        self.store.change(|tx| Ok(tx.row(sql, [], |row| row.get(0))?))
     }
 
     /// Waits until there may be something new to publish: an email was accepted, or events are no longer held back.
@@ -168,7 +169,7 @@ impl Ses {
         let sql = "SELECT COUNT(*) FROM outbox WHERE due_ms <= ?1";
         let n_waiting: i64 = self
             .store
-            .change(|tx| Ok::<_, AwsError>(tx.query_row(sql, [now_ms], |row| row.get(0))?))?;
+            .change(|tx| Ok::<_, AwsError>(tx.row(sql, [now_ms], |row| row.get(0))?))?;
         self.news.notify_one();
         Ok(Disturbed {
             withhold,
@@ -190,7 +191,7 @@ impl Ses {
                 "SELECT n, set_name, recipient, mail, event, at_ms, expires_ms FROM outbox WHERE due_ms <= ?1 \
                  ORDER BY due_ms {order}, n {order} LIMIT 1"
             );
-            let mut query = tx.prepare(&sql)?;
+            let mut query = tx.prepare_cached(&sql)?;
             let mut rows = query.query([now_ms])?;
             let Some(row) = rows.next()? else { return Ok(None) };
             let wrong = |_| rusqlite::Error::InvalidQuery;

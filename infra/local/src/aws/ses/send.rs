@@ -14,6 +14,7 @@ use super::record::Origin;
 use super::{AwsError, Ses, account, bad_request, identity, only, publish, suppression};
 use crate::aws::arn::is_name;
 use crate::aws::random;
+use crate::aws::store::Prepared;
 
 /// Recipients of one email, To, Cc and Bcc together (SESv2 API Reference, SendEmail).
 const MOST_RECIPIENTS: usize = 50;
@@ -113,7 +114,7 @@ impl Ses {
                 TlsPolicy::Require => "REQUIRE",
                 TlsPolicy::Optional => "OPTIONAL",
             };
-            tx.execute(
+            tx.run(
                 "INSERT INTO mail (message_id, at_ms, sender, recipients, subject, set_name, tls_policy, tags, raw) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
                 (

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::behaviour::Listed;
 use super::{AwsError, Ses, bad_request, listed, not_found, only, page, text};
+use crate::aws::store::Prepared;
 
 impl Ses {
     pub(super) fn put_suppressed(&self, body: &Value) -> Result<Value, AwsError> {
@@ -20,7 +21,7 @@ impl Ses {
         let now_ms = self.clock.now_ms();
         self.store.change(|tx| {
             // A new entry replaces an old one: one address, one reason.
-            tx.execute(
+            tx.run(
                 "INSERT OR REPLACE INTO suppression (address, reason, since_ms) VALUES (?1, ?2, ?3)",
                 (&address, reason, now_ms),
             )?;
@@ -33,7 +34,7 @@ impl Ses {
         let now_ms = self.clock.now_ms();
         let found = self.store.change(|tx| {
             let sql = "SELECT reason, since_ms FROM suppression WHERE address = ?1 AND since_ms <= ?2";
-            let row = tx.query_row(sql, (&address, now_ms), |row| {
+            let row = tx.row(sql, (&address, now_ms), |row| {
                 Ok((row.get::<_, String>(0)?, row.get(1)?))
             });
             Ok::<_, AwsError>(row.optional()?)
@@ -63,7 +64,7 @@ impl Ses {
         let now_ms = self.clock.now_ms();
         let rows = self.store.change(|tx| {
             let sql = "SELECT address, reason, since_ms FROM suppression WHERE since_ms <= ?1 ORDER BY address";
-            let mut statement = tx.prepare(sql)?;
+            let mut statement = tx.prepare_cached(sql)?;
             let rows = statement.query_map([now_ms], |row| {
                 Ok((
                     row.get::<_, String>(0)?,
@@ -88,10 +89,7 @@ impl Ses {
     pub(super) fn delete_suppressed(&self, address: &str) -> Result<Value, AwsError> {
         let address = address.to_ascii_lowercase();
         let sql = "DELETE FROM suppression WHERE address = ?1";
-        match self
-            .store
-            .change(|tx| Ok::<_, AwsError>(tx.execute(sql, [&address])?))?
-        {
+        match self.store.change(|tx| Ok::<_, AwsError>(tx.run(sql, [&address])?))? {
             0 => Err(missing(&address)),
             _ => Ok(json!({})),
         }
@@ -106,7 +104,7 @@ pub(super) fn stops(
     now_ms: i64,
 ) -> Result<Option<Listed>, AwsError> {
     let sql = "SELECT reason FROM suppression WHERE address = ?1 AND since_ms <= ?2";
-    let row = tx.query_row(sql, (address.to_ascii_lowercase(), now_ms), |row| {
+    let row = tx.row(sql, (address.to_ascii_lowercase(), now_ms), |row| {
         row.get::<_, String>(0)
     });
     let reason = row.optional()?.filter(|reason| reasons.contains(reason));
@@ -124,7 +122,7 @@ pub(super) fn learn(
     since_ms: i64,
 ) -> Result<(), AwsError> {
     let sql = "INSERT OR IGNORE INTO suppression (address, reason, since_ms) VALUES (?1, ?2, ?3)";
-    tx.execute(sql, (address.to_ascii_lowercase(), reason, since_ms))?;
+    tx.run(sql, (address.to_ascii_lowercase(), reason, since_ms))?;
     Ok(())
 }
 

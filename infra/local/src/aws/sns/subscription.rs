@@ -8,7 +8,7 @@ use super::{Attributes, Call, attributes, entries, invalid, listed, not_found, p
 use crate::aws::arn;
 use crate::aws::error::AwsError;
 use crate::aws::random;
-use crate::aws::store::maybe;
+use crate::aws::store::{Prepared, maybe};
 use crate::aws::wire::form::element;
 
 /// What can be set; SNS has more, which are refused by name.
@@ -28,7 +28,7 @@ impl Subscription {
     /// All subscriptions of a topic, oldest first.
     pub(super) fn of(tx: &Transaction<'_>, topic: &Topic) -> Result<Vec<Self>, AwsError> {
         let sql = "SELECT topic, id, endpoint, attributes FROM subscriptions WHERE topic = ?1 ORDER BY n";
-        let mut query = tx.prepare(sql)?;
+        let mut query = tx.prepare_cached(sql)?;
         let rows = query.query_map([&topic.name], Self::read)?;
         Ok(rows.collect::<rusqlite::Result<Vec<_>>>()?)
     }
@@ -39,7 +39,7 @@ impl Subscription {
             .and_then(|rest| rest.split_once(':'));
         let (topic, id) = place.ok_or_else(|| invalid("SubscriptionArn"))?;
         let sql = "SELECT topic, id, endpoint, attributes FROM subscriptions WHERE topic = ?1 AND id = ?2";
-        maybe(tx.query_row(sql, [topic, id], Self::read))?.ok_or_else(|| not_found("Subscription"))
+        maybe(tx.row(sql, [topic, id], Self::read))?.ok_or_else(|| not_found("Subscription"))
     }
 
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -109,7 +109,7 @@ impl Call<'_> {
             endpoint,
             attributes: set,
         };
-        self.tx.execute(
+        self.tx.run(
             "INSERT INTO subscriptions (topic, id, endpoint, attributes) VALUES (?1, ?2, ?3, ?4)",
             (
                 &subscription.topic,
@@ -127,8 +127,7 @@ impl Call<'_> {
         self.given.finish()?;
         match Subscription::find(self.tx, &arn) {
             Ok(found) => {
-                self.tx
-                    .execute("DELETE FROM subscriptions WHERE id = ?1", [&found.id])?;
+                self.tx.run("DELETE FROM subscriptions WHERE id = ?1", [&found.id])?;
                 Ok(String::new())
             }
             Err(error) if error.code == "NotFound" => Ok(String::new()),
@@ -187,7 +186,7 @@ impl Call<'_> {
             found.attributes.insert(name, value);
         }
         let sql = "UPDATE subscriptions SET attributes = ?2 WHERE id = ?1";
-        self.tx.execute(sql, (&found.id, json!(found.attributes).to_string()))?;
+        self.tx.run(sql, (&found.id, json!(found.attributes).to_string()))?;
         Ok(String::new())
     }
 }

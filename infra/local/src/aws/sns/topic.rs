@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Attributes, Call, attributes, entries, invalid, listed, not_found, parsed, read};
 use crate::aws::arn::{self, is_name};
 use crate::aws::error::AwsError;
-use crate::aws::store::maybe;
+use crate::aws::store::{Prepared, maybe};
 use crate::aws::wire::form::element;
 
 /// What can be set; SNS has more, which are refused by name.
@@ -40,7 +40,7 @@ impl Topic {
     }
 
     fn named(tx: &Transaction<'_>, name: &str) -> Result<Option<Self>, AwsError> {
-        maybe(tx.query_row(
+        maybe(tx.row(
             "SELECT name, attributes, tags FROM topics WHERE name = ?1",
             [name],
             Self::read,
@@ -57,7 +57,7 @@ impl Topic {
 
     fn write(&self, tx: &Transaction<'_>) -> Result<(), AwsError> {
         let (attributes, tags) = (json!(self.attributes).to_string(), json!(self.tags).to_string());
-        tx.execute(
+        tx.run(
             "INSERT INTO topics (name, attributes, tags) VALUES (?1, ?2, ?3) \
              ON CONFLICT (name) DO UPDATE SET attributes = ?2, tags = ?3",
             (&self.name, attributes, tags),
@@ -150,7 +150,7 @@ impl Call<'_> {
         let name = arn
             .strip_prefix(&arn::of("sns", ""))
             .ok_or_else(|| invalid("TopicArn"))?;
-        self.tx.execute("DELETE FROM topics WHERE name = ?1", [name])?;
+        self.tx.run("DELETE FROM topics WHERE name = ?1", [name])?;
         Ok(String::new())
     }
 
@@ -158,7 +158,7 @@ impl Call<'_> {
         let topic = self.topic()?;
         self.given.finish()?;
         let sql = "SELECT COUNT(*) FROM subscriptions WHERE topic = ?1";
-        let n: i64 = self.tx.query_row(sql, [&topic.name], |row| row.get(0))?;
+        let n: i64 = self.tx.row(sql, [&topic.name], |row| row.get(0))?;
         let mut all = Attributes::from([
             ("TopicArn".to_owned(), topic.arn()),
             ("Owner".to_owned(), arn::ACCOUNT.to_owned()),
@@ -191,7 +191,7 @@ impl Call<'_> {
         self.given.finish()?;
         let mut query = self
             .tx
-            .prepare("SELECT name FROM topics WHERE name > ?1 ORDER BY name")?;
+            .prepare_cached("SELECT name FROM topics WHERE name > ?1 ORDER BY name")?;
         let names = query.query_map([after], |row| row.get::<_, String>(0))?;
         let item = |name: String| {
             let arn = element("TopicArn", &arn::of("sns", &name));

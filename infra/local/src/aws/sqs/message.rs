@@ -15,7 +15,7 @@ use super::{Call, Sqs, forget_expired, invalid};
 use crate::aws::error::AwsError;
 use crate::aws::parameters::{Blob, Parameters};
 use crate::aws::random;
-use crate::aws::store::maybe;
+use crate::aws::store::{Prepared, maybe};
 
 /// The longest visibility timeout, in seconds (SQS API Reference).
 const LONGEST_HIDDEN_S: i64 = 43_200;
@@ -110,7 +110,7 @@ impl Draft {
             return Err(invalid("MessageAttributes are not valid."));
         }
         let id = random::id()?;
-        tx.execute(
+        tx.run(
             "INSERT INTO messages (queue, id, body, attributes, sent_ms, visible_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![
                 queue.name,
@@ -181,8 +181,9 @@ impl Receive {
         queue.check_key(&sqs.kms)?;
         forget_expired(tx, &queue, now_ms)?;
         bury(tx, &queue, now_ms)?;
-        let mut query =
-            tx.prepare("SELECT * FROM messages WHERE queue = ?1 AND visible_ms <= ?2 ORDER BY visible_ms, n LIMIT ?3")?;
+        let mut query = tx.prepare_cached(
+            "SELECT * FROM messages WHERE queue = ?1 AND visible_ms <= ?2 ORDER BY visible_ms, n LIMIT ?3",
+        )?;
         let is_shuffled = sqs.is_shuffled.load(Ordering::SeqCst);
         // A negative limit is none: what comes first is drawn from all that is visible.
         let most = if is_shuffled { -1 } else { self.most };
@@ -196,7 +197,7 @@ impl Receive {
         let mut received = Vec::new();
         for mut message in rows {
             if sqs.is_doubled() {
-                tx.execute(
+                tx.run(
                     "INSERT INTO messages (queue, id, body, attributes, sent_ms, visible_ms, first_ms, receives, receives_here) \
                      SELECT queue, id, body, attributes, sent_ms, visible_ms, first_ms, receives, receives_here \
                      FROM messages WHERE n = ?1",
@@ -206,7 +207,7 @@ impl Receive {
             let handle = handle(message.n, now_ms)?;
             message.receives += 1;
             message.first_ms.get_or_insert(now_ms);
-            tx.execute(
+            tx.run(
                 "UPDATE messages SET handle = ?2, visible_ms = ?3, first_ms = ?4, receives = receives + 1, \
                  receives_here = receives_here + 1 WHERE n = ?1",
                 params![message.n, handle, now_ms + hidden_ms, message.first_ms],
@@ -347,7 +348,7 @@ impl Call<'_> {
         forget_expired(self.tx, &queue, self.now_ms)?;
         let mut query = self
             .tx
-            .prepare("SELECT n, source FROM messages WHERE queue = ?1 AND visible_ms <= ?2")?;
+            .prepare_cached("SELECT n, source FROM messages WHERE queue = ?1 AND visible_ms <= ?2")?;
         let rows = query.query_map(params![queue.name, self.now_ms], |row| Ok((row.get(0)?, row.get(1)?)))?;
         for (n, source) in rows.collect::<rusqlite::Result<Vec<(i64, Option<String>)>>>()? {
             let Some(to) = destination.clone().or(source) else {
@@ -355,7 +356,7 @@ impl Call<'_> {
             };
             // A message whose queue is gone meanwhile stays where it is.
             if let Ok(to) = name_in(&to).and_then(|name| Queue::find(self.tx, name)) {
-                self.tx.execute(
+                self.tx.run(
                     "UPDATE messages SET queue = ?2, id = ?4, sent_ms = ?3, receives = 0, receives_here = 0, first_ms = NULL, \
                      handle = NULL, source = NULL WHERE n = ?1",
                     params![n, to.name, self.now_ms, random::id()?],
@@ -370,7 +371,7 @@ impl Call<'_> {
 pub(super) fn delete(tx: &Transaction<'_>, queue: &Queue, handle: &str) -> Result<(), AwsError> {
     let n = number_in(handle)?;
     let sql = "DELETE FROM messages WHERE n = ?1 AND queue = ?2 AND handle = ?3";
-    tx.execute(sql, params![n, queue.name, handle])?;
+    tx.run(sql, params![n, queue.name, handle])?;
     Ok(())
 }
 
@@ -385,7 +386,7 @@ pub(super) fn hide(
     check_hidden(hidden_s)?;
     let n = number_in(handle)?;
     let sql = "SELECT visible_ms FROM messages WHERE n = ?1 AND queue = ?2 AND handle = ?3";
-    let visible_ms: Option<i64> = maybe(tx.query_row(sql, params![n, queue.name, handle], |row| row.get(0)))?;
+    let visible_ms: Option<i64> = maybe(tx.row(sql, params![n, queue.name, handle], |row| row.get(0)))?;
     match visible_ms {
         None => Err(invalid(
             "Message does not exist or is not available for visibility timeout change.",
@@ -401,7 +402,7 @@ pub(super) fn hide(
             )))
         }
         Some(_) => {
-            tx.execute(
+            tx.run(
                 "UPDATE messages SET visible_ms = ?2 WHERE n = ?1",
                 params![n, now_ms + hidden_s * 1000],
             )?;
@@ -418,7 +419,7 @@ fn bury(tx: &Transaction<'_>, queue: &Queue, now_ms: i64) -> Result<(), AwsError
     let Ok(target) = name_in(&redrive.target_arn).and_then(|name| Queue::find(tx, name)) else {
         return Ok(());
     };
-    tx.execute(
+    tx.run(
         "UPDATE messages SET queue = ?2, source = ?3, receives_here = 0, handle = NULL \
          WHERE queue = ?1 AND visible_ms <= ?4 AND receives_here >= ?5",
         params![queue.name, target.name, queue.arn(), now_ms, redrive.max_receives],

@@ -11,7 +11,7 @@ use super::{Call, forget_expired, invalid};
 use crate::aws::arn::{self, is_name};
 use crate::aws::error::AwsError;
 use crate::aws::kms::Kms;
-use crate::aws::store::maybe;
+use crate::aws::store::{Prepared, maybe};
 
 /// The longest name of a queue (CreateQueue, SQS API Reference).
 const LONGEST_NAME: usize = 80;
@@ -31,7 +31,7 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn find(tx: &Transaction<'_>, name: &str) -> Result<Self, AwsError> {
-        let found = maybe(tx.query_row("SELECT * FROM queues WHERE name = ?1", [name], Self::read))?;
+        let found = maybe(tx.row("SELECT * FROM queues WHERE name = ?1", [name], Self::read))?;
         found.ok_or_else(missing)
     }
 
@@ -68,7 +68,7 @@ impl Queue {
     }
 
     fn write(&self, tx: &Transaction<'_>) -> Result<(), AwsError> {
-        tx.execute(
+        tx.run(
             "INSERT INTO queues (name, attributes, tags, created_ms, modified_ms, purged_ms) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (name) DO UPDATE SET \
              attributes = ?2, tags = ?3, modified_ms = ?5, purged_ms = ?6",
@@ -127,7 +127,7 @@ fn missing() -> AwsError {
 
 /// Whether some queue sends what was received too often to the queue of this ARN.
 pub(super) fn is_dead_letter_queue(tx: &Transaction<'_>, arn: &str) -> Result<bool, AwsError> {
-    let mut query = tx.prepare("SELECT * FROM queues")?;
+    let mut query = tx.prepare_cached("SELECT * FROM queues")?;
     for queue in query.query_map([], Queue::read)? {
         if queue?.redrive()?.is_some_and(|redrive| redrive.target_arn == arn) {
             return Ok(true);
@@ -172,7 +172,7 @@ impl Call<'_> {
         self.check_redrive(&set)?;
         let there = maybe(
             self.tx
-                .query_row("SELECT * FROM queues WHERE name = ?1", [&name], Queue::read),
+                .row("SELECT * FROM queues WHERE name = ?1", [&name], Queue::read),
         )?;
         if let Some(there) = there {
             let old = attributes::effective(&there.attributes);
@@ -219,7 +219,7 @@ impl Call<'_> {
             let query = format!("SELECT COUNT(*) FROM messages WHERE queue = ?1 AND {condition}");
             let n: i64 = self
                 .tx
-                .query_row(&query, params![queue.name, self.now_ms], |row| row.get(0))?;
+                .row(&query, params![queue.name, self.now_ms], |row| row.get(0))?;
             Ok(n.to_string())
         };
         let facts = [
@@ -265,7 +265,7 @@ impl Call<'_> {
         }
         let mut query = self
             .tx
-            .prepare("SELECT name FROM queues WHERE name > ?1 ORDER BY name")?;
+            .prepare_cached("SELECT name FROM queues WHERE name > ?1 ORDER BY name")?;
         let names = query
             .query_map([after], |row| row.get::<_, String>(0))?
             .collect::<rusqlite::Result<Vec<_>>>()?;
@@ -286,7 +286,7 @@ impl Call<'_> {
     pub(super) fn delete_queue(mut self) -> Result<Value, AwsError> {
         let queue = self.queue()?;
         self.given.finish()?;
-        self.tx.execute("DELETE FROM queues WHERE name = ?1", [&queue.name])?;
+        self.tx.run("DELETE FROM queues WHERE name = ?1", [&queue.name])?;
         Ok(json!({}))
     }
 
@@ -297,8 +297,7 @@ impl Call<'_> {
             let message = "Only one PurgeQueue operation is allowed every 60 seconds.";
             return Err(AwsError::bad_request("PurgeQueueInProgress", message));
         }
-        self.tx
-            .execute("DELETE FROM messages WHERE queue = ?1", [&queue.name])?;
+        self.tx.run("DELETE FROM messages WHERE queue = ?1", [&queue.name])?;
         queue.purged_ms = Some(self.now_ms);
         queue.write(self.tx)?;
         Ok(json!({}))

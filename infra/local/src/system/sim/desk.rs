@@ -2,15 +2,18 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use sealpost_core::clock::Source as _;
 use tokio::sync::oneshot;
 
 use super::fate::Fate;
+use super::time::Time;
 use crate::aws::fault::{Call, Pace, Phase, Verdict};
 
 /// Calls that wait, in the order in which they came.
-#[derive(Default)]
 pub(super) struct Desk {
+    time: Arc<Time>,
     waiting: Mutex<Vec<Waiting>>,
     n_came: AtomicU64,
 }
@@ -19,6 +22,7 @@ pub(super) struct Desk {
 pub(super) struct Waiting {
     pub(super) call: Call,
     pub(super) phase: Phase,
+    came_ms: i64,
     /// Whether its effect was seen.
     is_seen: bool,
     verdict: oneshot::Sender<Verdict>,
@@ -34,6 +38,26 @@ impl Waiting {
 }
 
 impl Desk {
+    pub(super) fn new(time: &Arc<Time>) -> Self {
+        Self {
+            time: Arc::clone(time),
+            waiting: Mutex::default(),
+            n_came: AtomicU64::new(0),
+        }
+    }
+
+    /// Which call is done first where each takes so long until its effect, and when, milliseconds since the Unix epoch.
+    pub(super) fn first_done(&self, call_takes: Duration) -> Option<(usize, i64)> {
+        let takes_ms = i64::try_from(call_takes.as_millis()).unwrap_or(i64::MAX);
+        let waiting = self.lock();
+        let done_ms = |waiting: &Waiting| match waiting.phase {
+            Phase::Before => waiting.came_ms.saturating_add(takes_ms),
+            Phase::After => waiting.came_ms,
+        };
+        let all = waiting.iter().enumerate().map(|(n, waiting)| (n, done_ms(waiting)));
+        all.min_by_key(|(n, done_ms)| (*done_ms, *n))
+    }
+
     /// The pace that brings every call here.
     pub(super) fn pace(self: &Arc<Self>) -> Pace {
         let desk = Arc::clone(self);
@@ -42,6 +66,7 @@ impl Desk {
             let waiting = Waiting {
                 call,
                 phase,
+                came_ms: desk.time.now_ms(),
                 is_seen: phase == Phase::Before,
                 verdict,
             };

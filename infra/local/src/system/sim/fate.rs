@@ -32,10 +32,13 @@ impl Fate {
     }
 }
 
+/// What decides a call's fate.
+pub type Fates<'a> = Box<dyn FnMut(&Call, Phase, &mut Rng) -> Fate + 'a>;
+
 /// What goes wrong in a run, and how often. By default nothing does.
 pub struct Mischief<'a> {
     /// Decides a call's fate.
-    pub fates: Box<dyn FnMut(&Call, Phase, &mut Rng) -> Fate + 'a>,
+    pub fates: Fates<'a>,
     /// Of a thousand received messages so many are lost.
     pub lost_per_mille: u32,
     /// So many come up to ten minutes later.

@@ -34,6 +34,17 @@ impl Time {
         inner.wake();
     }
 
+    /// Lets time pass until then, unless a sleeper wakes before; answers whether it has come so far.
+    pub(super) fn advance_to(&self, at_ms: i64) -> bool {
+        let mut inner = self.lock();
+        inner.sleepers.retain(|_, sleeper| !sleeper.is_closed());
+        let next_ms = inner.sleepers.first_key_value().map(|((due_ms, _), _)| *due_ms);
+        let until_ms = next_ms.map_or(at_ms, |next_ms| next_ms.min(at_ms));
+        inner.now_ms = inner.now_ms.max(until_ms);
+        inner.wake();
+        inner.now_ms >= at_ms
+    }
+
     /// Lets time pass until the next sleeper wakes, if there is one.
     pub(super) fn skip(&self) {
         let mut inner = self.lock();

@@ -20,11 +20,7 @@ pub(super) fn needs(dynamodb: &Dynamodb, operation: &str, body: &Map<String, Val
     match operation {
         "ListTables" => vec![Need::new(Service::Dynamodb, operation, "*")],
         "TransactWriteItems" | "TransactGetItems" => {
-            let items = body
-                .get("TransactItems")
-                .and_then(Value::as_array)
-                .cloned()
-                .unwrap_or_default();
+            let items = body.get("TransactItems").and_then(Value::as_array);
             let one = |item: &Value| {
                 let (kind, part) = item.as_object()?.iter().find(|(_, part)| !part.is_null())?;
                 let action = match kind.as_str() {
@@ -42,14 +38,10 @@ pub(super) fn needs(dynamodb: &Dynamodb, operation: &str, body: &Map<String, Val
                 ))
             };
             // An item that cannot be read is refused by DynamoDB itself, which reads all of them before the first write.
-            items.iter().filter_map(one).collect()
+            items.into_iter().flatten().filter_map(one).collect()
         }
         "BatchGetItem" | "BatchWriteItem" => {
-            let tables = body
-                .get("RequestItems")
-                .and_then(Value::as_object)
-                .cloned()
-                .unwrap_or_default();
+            let tables = body.get("RequestItems").and_then(Value::as_object);
             let one = |(table, requests): (&String, &Value)| {
                 let keys = requests.get("Keys").or(Some(requests)).and_then(Value::as_array);
                 let item = |request| {
@@ -60,7 +52,7 @@ pub(super) fn needs(dynamodb: &Dynamodb, operation: &str, body: &Map<String, Val
                 let items: Vec<&Value> = keys.into_iter().flatten().map(item).collect();
                 keyed(operation, table, &items)
             };
-            tables.iter().map(one).collect()
+            tables.into_iter().flatten().map(one).collect()
         }
         "TagResource" | "UntagResource" | "ListTagsOfResource" => {
             vec![need(operation, text(body, "ResourceArn").unwrap_or("*"))]
