@@ -33,7 +33,9 @@ const ALONE: &str = "SEALPOST_TEST_ALONE";
 /// Whether this process runs this test and no other. If not, it has been run in such a process when this returns: logs,
 /// panics and planted defects are one to a process.
 async fn is_alone(test: &str) -> bool {
-    if std::env::var_os(ALONE).is_some() {
+    #[expect(clippy::disallowed_methods, reason = "a child process is told what it is")]
+    let is_alone = std::env::var_os(ALONE).is_some();
+    if is_alone {
         return true;
     }
     let mut command = Command::new(std::env::current_exe().unwrap());

@@ -50,6 +50,7 @@ impl Folder {
         Self(path)
     }
 
+    #[cfg(feature = "planted")]
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }

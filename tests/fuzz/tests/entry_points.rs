@@ -112,7 +112,7 @@ fn every_entry_point_of_the_codec_is_called_by_a_target() {
                 format!("{function}(")
             };
             // Methods of a value are called on it.
-            !targets.contains(&call) && !(is_method && targets.contains(&format!(".{function}(")))
+            !(targets.contains(&call) || is_method && targets.contains(&format!(".{function}(")))
         })
         .collect();
     assert_eq!(missing, Vec::<&String>::new(), "these have no fuzz target");

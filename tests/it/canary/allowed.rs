@@ -101,6 +101,6 @@ impl Allowance {
             Some(_) => field.starts_with(*name),
             None => field == *name,
         };
-        self.sink == item.sink && item.at.contains(self.at) && self.fields.iter().any(|name| is_named(&name))
+        self.sink == item.sink && item.at.contains(self.at) && self.fields.iter().any(is_named)
     }
 }

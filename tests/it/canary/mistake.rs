@@ -24,7 +24,7 @@ pub(super) async fn mistakes(stage: &Stage, canaries: &mut Canaries) {
     let long = |text: String, n: usize| format!("{text}{}", "x".repeat(n));
     let bodies = [
         format!("{{\"subject\": \"{}", c.make("malformed")),
-        format!("{}", c.make("malformed")),
+        c.make("malformed").to_string(),
         format!("{{\"to\":\"{}\",\"to\":\"b\"}}", c.make("twice")),
         format!("{{\"{}\":1,\"{0}\":2}}", c.make("twice.name")),
         format!("{{\"{} {}\": {{\"a\":1,\"a\":2}}}}", c.make("twice.parent"), "Müller"),

@@ -196,7 +196,7 @@ impl Checker {
                 self.broken("I22", format!("{delivery} was sealed anew for another attempt"));
             }
         }
-        if row["state"] != "submitting" || row["attempt"].to_string() != tag("attempt") {
+        if row["state"] != "submitting" || row["attempt"].as_u64() != tag("attempt").parse().ok() {
             self.broken(
                 "I6",
                 format!(
@@ -341,10 +341,10 @@ impl Checker {
                 format!("{delivery} is submitted before its archived object is locked"),
             );
         }
-        let facts = items
+        let mut facts = items
             .iter()
             .filter_map(|item| item["ConditionCheck"]["Key"]["pk"]["S"].as_str());
-        let recipient = facts.filter(|pk| pk.contains("#RECIPIENT#")).next();
+        let recipient = facts.find(|pk| pk.contains("#RECIPIENT#"));
         let Some(recipient) = recipient else {
             return self.broken("I8", format!("{delivery} is submitted without a look at its recipient"));
         };

@@ -24,6 +24,31 @@ pub(crate) struct Outcome {
     pub(crate) story: Vec<String>,
 }
 
+/// A function's calls of one operation, and how they fail.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Aim {
+    /// How the function's role ends.
+    pub(crate) role: &'static str,
+    pub(crate) operation: &'static str,
+    pub(crate) per_mille: u32,
+    /// In which phase and how; in every way where nothing is said.
+    pub(crate) fate: Option<(Phase, Fate)>,
+}
+
+impl Aim {
+    fn is_at(&self, call: &Call) -> bool {
+        call.role.ends_with(self.role) && call.operation == self.operation
+    }
+
+    fn fate(&self, call: &Call, phase: Phase, dice: &mut Rng) -> Fate {
+        match self.fate {
+            None => fate(call, phase, self.per_mille, dice),
+            Some((when, fate)) if when == phase && dice.u32(..1000) < self.per_mille => fate,
+            Some(_) => Fate::Go,
+        }
+    }
+}
+
 /// How a run goes.
 #[derive(Debug, Clone)]
 pub(crate) struct Profile {
@@ -31,8 +56,10 @@ pub(crate) struct Profile {
     pub(crate) n_emails: usize,
     /// Of a thousand calls so many fail; drawn from the seed where nothing is said.
     pub(crate) per_mille: Option<u32>,
-    /// A function's calls of one operation that fail this often of a thousand besides.
-    pub(crate) aim: Option<(&'static str, &'static str, u32)>,
+    /// Calls that fail more often than others.
+    pub(crate) aim: Option<Aim>,
+    /// Whether SES says nothing of its mails before the end.
+    pub(crate) withholds_events: bool,
     /// One of so many steps changes a policy, a domain or a suppression.
     pub(crate) change_every: u32,
     /// Whether every step is told.
@@ -45,6 +72,7 @@ impl Default for Profile {
             n_emails: 20,
             per_mille: None,
             aim: None,
+            withholds_events: false,
             change_every: 600,
             tells: false,
         }
@@ -62,6 +90,7 @@ pub(crate) fn one(seed: u64, profile: &Profile) -> Outcome {
             world.sim.tell();
         }
         world.sim.begin();
+        world.withhold_events(profile.withholds_events);
         let mut checker = Checker::default();
         // One run in eight has no faults at all; the others are anything between a bad day and a disaster.
         let drawn = [0, 2, 5, 10, 10, 20, 40, 80][dice.usize(..8)];
@@ -74,11 +103,10 @@ pub(crate) fn one(seed: u64, profile: &Profile) -> Outcome {
         let has_stalls = Cell::new(false);
         let mut mischief = Mischief {
             fates: Box::new(|call, phase, _| {
-                let per_mille = match profile.aim {
-                    Some((role, operation, aimed)) if call.role.ends_with(role) && call.operation == operation => aimed,
-                    _ => per_mille,
+                let fate = match profile.aim.filter(|aim| aim.is_at(call)) {
+                    Some(aim) => aim.fate(call, phase, &mut fates_dice),
+                    None => fate(call, phase, per_mille, &mut fates_dice),
                 };
-                let fate = fate(call, phase, per_mille, &mut fates_dice);
                 if fate != Fate::Go {
                     *n_faults.borrow_mut() += 1;
                     has_stalls.set(has_stalls.get() || matches!(fate, Fate::Stall | Fate::Late(_)));
@@ -111,6 +139,7 @@ pub(crate) fn one(seed: u64, profile: &Profile) -> Outcome {
         drop(mischief);
         checker.ambiguous = ambiguous.take();
         checker.has_stalls = has_stalls.get();
+        world.withhold_events(false);
         world.quiesce(&mut checker).await;
         checker.end(&mut world).await;
         let n_faults = *n_faults.borrow();

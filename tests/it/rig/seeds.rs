@@ -36,7 +36,7 @@ pub(crate) fn number(name: &str) -> Option<u64> {
 }
 
 /// How many seeds tests/run tries.
-const SEEDS: u64 = 8;
+const SEEDS: u64 = 60;
 
 #[test]
 fn random_faults_break_no_invariant() {

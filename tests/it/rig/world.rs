@@ -8,6 +8,7 @@ use fastrand::Rng;
 use http::{Method, Request};
 use sealpost_core::actor::Actor;
 use sealpost_core::tenant::{self, NewTenant};
+use sealpost_local::aws::ses::Disturb;
 use sealpost_local::demo::keys;
 use sealpost_local::system::sim::{Answer, Asked, BEGIN_MS, Door, Mischief, Sim};
 use serde_json::{Value, json};
@@ -358,6 +359,15 @@ impl World {
             return true;
         }
         false
+    }
+
+    /// SES says nothing of its mails, or all it has to say.
+    pub(crate) fn withhold_events(&self, withhold: bool) {
+        let change = Disturb {
+            withhold: Some(withhold),
+            ..Disturb::default()
+        };
+        self.sim.aws.ses.disturb(change).unwrap();
     }
 
     /// An administrator replaces the policy of the version that is in force, or reads which that is.
