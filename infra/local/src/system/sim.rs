@@ -294,6 +294,12 @@ impl Sim {
         std::mem::take(&mut self.effects)
     }
 
+    /// Whether a call of this operation waits to be let go.
+    #[must_use]
+    pub fn has_waiting(&self, operation: &str) -> bool {
+        self.desk.has(operation)
+    }
+
     /// How many invocations are under way.
     #[must_use]
     pub fn n_running(&self) -> usize {

@@ -87,6 +87,10 @@ impl Desk {
         self.n_came.load(Ordering::SeqCst)
     }
 
+    pub(super) fn has(&self, operation: &str) -> bool {
+        self.lock().iter().any(|waiting| waiting.call.operation == operation)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.lock().len()
     }
