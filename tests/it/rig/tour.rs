@@ -14,7 +14,7 @@ use sealpost_local::system::sim::{Answer, BEGIN_MS, Door, Mischief};
 use serde_json::{Value, json};
 
 use super::check::Checker;
-use super::world::{Sent, World};
+use super::world::{Sent, World, verify};
 use crate::engagement::BROWSER;
 use crate::permissions::{code, link};
 use crate::unsubscribe::links;
@@ -89,12 +89,7 @@ impl Tour<'_, '_> {
     async fn take_in_a_tenant(&mut self) {
         for n in 0..TRIES {
             let domain = format!("new{n}.example");
-            let ses = aws_sdk_sesv2::Client::new(&self.world.sim.sdk());
-            ses.create_email_identity()
-                .email_identity(&domain)
-                .send()
-                .await
-                .unwrap();
+            verify(&self.world.sim, &domain).await;
             let new = NewTenant {
                 name: "New".to_owned(),
                 care_address: format!("care@{domain}"),

@@ -8,6 +8,7 @@
 //! It runs within [`run`], whose runtime has one thread.
 
 mod desk;
+mod door;
 mod fate;
 mod time;
 
@@ -22,12 +23,11 @@ use aws_config::SdkConfig;
 use axum::body::Body;
 use bytes::Bytes;
 use fastrand::Rng;
-use http::{HeaderMap, Request};
+use http::Request;
 use http_body_util::{BodyExt, Full};
 use sealpost_core::app::App;
 use sealpost_core::clock::{Clock, Source};
 use sealpost_core::random::Random;
-use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::Shared;
@@ -40,6 +40,7 @@ use crate::aws::random;
 use crate::aws::wire::Aws;
 use crate::template::{Schedule, Template};
 use desk::Desk;
+pub use door::{Answer, Asked, Door};
 pub use fate::{Fate, Mischief};
 use time::Time;
 
@@ -63,38 +64,6 @@ pub fn run<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
         .context("no runtime")?;
     runtime.block_on(work)
 }
-
-/// Which front door a request takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door {
-    /// That of callers.
-    Api,
-    /// That of patients.
-    Portal,
-}
-
-/// What came back for a request.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// The status.
-    pub status: u16,
-    /// The header fields.
-    pub headers: HeaderMap,
-    /// The body.
-    pub body: Bytes,
-}
-
-impl Answer {
-    /// The body as JSON; null where it is none.
-    #[must_use]
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_default()
-    }
-}
-
-/// A request that was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Asked(u64);
 
 /// A deployment under a seed.
 pub struct Sim {
