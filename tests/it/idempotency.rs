@@ -120,7 +120,7 @@ async fn a_thousand_posts_with_one_key_are_one_email() {
     running.settled(anew["id"].as_str().unwrap()).await;
     assert_eq!(running.mails("pat@patient.test").await.len(), 2);
     println!("{AT_ONCE} posts, one email, {} asked again", agreed.n_again);
-    crate::rig::tried("posts at the same time with one idempotency key", AT_ONCE, 0);
+    crate::rig::row("posts at the same time with one idempotency key", AT_ONCE, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,8 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 
 use crate::lambda::target;
-use crate::rig::seeds::number;
-use crate::rig::tried as row;
+use crate::rig::{number, row};
 
 /// How long a start, or a state that must come about, may take.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::lambda::{events, fill};
-use crate::rig::tried;
+use crate::rig::row;
 use crate::system::Running;
 use crate::webhook::{Receiver, email, hook};
 
@@ -88,7 +88,7 @@ where
     }
     let n_right: usize = lanes.join_all().await.into_iter().sum();
     assert_eq!(n_right, 1 << N);
-    tried(&format!("sets of failures of a batch of ten: {name}"), n_right, 0);
+    row(&format!("sets of failures of a batch of ten: {name}"), n_right, 0);
 }
 
 /// Sends twenty emails and waits until all is done that follows from them.

@@ -9,13 +9,20 @@ mod fairness;
 #[cfg(feature = "planted")]
 mod planted;
 mod run;
-pub(crate) mod seeds;
+mod seeds;
 mod sweep;
 mod tables;
 mod tour;
 mod world;
 
 /// A row of what the rig prints at its end: what was tried, how often, and how often a promise broke.
-pub(crate) fn tried(what: &str, n_times: usize, n_broken: usize) {
+pub(crate) fn row(what: &str, n_times: usize, n_broken: usize) {
     println!("\n| {what:58} | {n_times:9} | {n_broken:7} |");
+}
+
+/// A number that the rig's command gives.
+pub(crate) fn number(name: &str) -> Option<u64> {
+    #[expect(clippy::disallowed_methods, reason = "the rig's parameters come from its command")]
+    let given = std::env::var(name).ok()?;
+    Some(given.parse().unwrap_or_else(|_| panic!("{name} is no number")))
 }

@@ -92,7 +92,7 @@ async fn every_planted_leak_is_found_in_its_sink() {
     }
     let n_found = PLANTS.len() - missed.len();
     println!("{n_found} of {} found in {:.1?}", PLANTS.len(), start.elapsed());
-    crate::rig::tried(
+    crate::rig::row(
         "planted leaks, each to be found by the search",
         PLANTS.len(),
         missed.len(),

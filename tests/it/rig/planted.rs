@@ -10,8 +10,7 @@ use sealpost_local::aws::fault::{Failure, Phase};
 use sealpost_local::system::sim::Fate;
 
 use super::run::{Aim, Profile, one};
-use super::seeds::number;
-use super::tried;
+use super::{number, row};
 
 /// A defect: its name, what it is, who finds it, and which calls fail most while it is looked for.
 type Bug = (&'static str, &'static str, &'static str, Option<Aim>);
@@ -79,7 +78,7 @@ fn every_planted_defect_is_found_by_its_invariant() {
         }
     });
     let missed = missed.into_inner().unwrap();
-    tried(
+    row(
         "planted defects, each to be found by its invariant",
         BUGS.len(),
         missed.len(),

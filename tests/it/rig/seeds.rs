@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::run::{Outcome, Profile, one};
-use super::tried;
+use super::{number, row};
 
 /// Runs seeds one after the other in two threads, and hands every outcome to `see`.
 pub(crate) fn many(first: u64, n: u64, see: impl FnMut(Outcome) + Send) {
@@ -26,13 +26,6 @@ pub(crate) fn many(first: u64, n: u64, see: impl FnMut(Outcome) + Send) {
             });
         }
     });
-}
-
-/// A number that the rig's command gives.
-pub(crate) fn number(name: &str) -> Option<u64> {
-    #[expect(clippy::disallowed_methods, reason = "the rig's parameters come from its command")]
-    let given = std::env::var(name).ok()?;
-    Some(given.parse().unwrap_or_else(|_| panic!("{name} is no number")))
 }
 
 /// How many seeds tests/run tries.
@@ -76,14 +69,14 @@ fn random_faults_break_no_invariant() {
     );
     let n_broken = broken.lock().unwrap().len();
     let n_seeds = usize::try_from(n).unwrap();
-    tried(
+    row(
         "random runs of at least 20 emails, 3 tenants, 4 methods",
         n_seeds,
         n_broken,
     );
-    tried("  emails accepted in them", n_accepted, n_broken);
-    tried("  mails handed to SES in them", n_mails, n_broken);
-    tried("  faults in them", n_faults, n_broken);
+    row("  emails accepted in them", n_accepted, n_broken);
+    row("  mails handed to SES in them", n_mails, n_broken);
+    row("  faults in them", n_faults, n_broken);
     assert!(
         broken.lock().unwrap().is_empty(),
         "run one again with SEALPOST_RIG_SEED"

@@ -263,10 +263,10 @@ impl Sim {
         std::mem::take(&mut self.effects)
     }
 
-    /// Whether a call of this operation waits to be let go.
-    #[must_use]
-    pub fn has_waiting(&self, operation: &str) -> bool {
-        self.desk.has(operation)
+    /// The calls of this operation that wait to be let go, once what was let go has come to its next wait.
+    pub async fn waiting(&mut self, operation: &str) -> Vec<Call> {
+        self.breathe().await;
+        self.desk.waiting(operation)
     }
 
     /// How many invocations are under way.

@@ -180,7 +180,9 @@ impl Receive {
         let queue = Queue::find(tx, &self.queue)?;
         queue.check_key(&sqs.kms)?;
         forget_expired(tx, &queue, now_ms)?;
-        bury(tx, &queue, now_ms)?;
+        if bury(tx, &queue, now_ms)? > 0 {
+            sqs.changed();
+        }
         let mut query = tx.prepare_cached(
             "SELECT * FROM messages WHERE queue = ?1 AND visible_ms <= ?2 ORDER BY visible_ms, n LIMIT ?3",
         )?;
@@ -412,19 +414,18 @@ pub(super) fn hide(
 }
 
 /// Moves the visible messages that were received as often as the policy allows to the dead-letter queue. When they were
-/// sent stays, so their retention goes on ("Using dead-letter queues", Developer Guide).
-fn bury(tx: &Transaction<'_>, queue: &Queue, now_ms: i64) -> Result<(), AwsError> {
-    let Some(redrive) = queue.redrive()? else { return Ok(()) };
+/// sent stays, so their retention goes on ("Using dead-letter queues", Developer Guide). Answers how many these were.
+fn bury(tx: &Transaction<'_>, queue: &Queue, now_ms: i64) -> Result<usize, AwsError> {
+    let Some(redrive) = queue.redrive()? else { return Ok(0) };
     // A dead-letter queue that was deleted takes nothing; the messages stay.
     let Ok(target) = name_in(&redrive.target_arn).and_then(|name| Queue::find(tx, name)) else {
-        return Ok(());
+        return Ok(0);
     };
-    tx.run(
+    Ok(tx.run(
         "UPDATE messages SET queue = ?2, source = ?3, receives_here = 0, handle = NULL \
          WHERE queue = ?1 AND visible_ms <= ?4 AND receives_here >= ?5",
         params![queue.name, target.name, queue.arn(), now_ms, redrive.max_receives],
-    )?;
-    Ok(())
+    )?)
 }
 
 fn check_hidden(hidden_s: i64) -> Result<(), AwsError> {

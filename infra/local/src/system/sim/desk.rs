@@ -87,8 +87,10 @@ impl Desk {
         self.n_came.load(Ordering::SeqCst)
     }
 
-    pub(super) fn has(&self, operation: &str) -> bool {
-        self.lock().iter().any(|waiting| waiting.call.operation == operation)
+    pub(super) fn waiting(&self, operation: &str) -> Vec<Call> {
+        let calls = self.lock();
+        let calls = calls.iter().map(|waiting| &waiting.call);
+        calls.filter(|call| call.operation == operation).cloned().collect()
     }
 
     pub(super) fn len(&self) -> usize {
