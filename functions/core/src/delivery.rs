@@ -279,10 +279,11 @@ impl DeliveryRow {
         }
     }
 
-    /// Whether it was put off since it was accepted or since its time came.
-    pub(crate) fn has_waited(&self, email: &EmailRow) -> bool {
-        let first_ms = email.scheduled_at_ms.unwrap_or(email.id.made_at().as_millisecond());
-        self.not_before_ms > first_ms
+    /// Whether it was put off since it was accepted, since its time came or since it began anew.
+    pub(crate) fn has_waited(&self, scheduled_at_ms: Option<i64>) -> bool {
+        let first_ms = scheduled_at_ms.unwrap_or(self.created_at_ms);
+        // A scheduled one keeps the time that it was first scheduled for, until it is put off from the one that it has now.
+        self.state != State::Scheduled && self.not_before_ms > first_ms.max(self.ready_since_ms)
     }
 
     /// What callers see.

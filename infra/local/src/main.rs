@@ -62,8 +62,9 @@ struct Up {
     /// What is logged to standard error: error, warn, info, debug, or a filter as tracing-subscriber takes it.
     #[arg(long, value_name = "LEVEL", env = "SEALPOST_LOG", default_value = "warn")]
     log: String,
-    /// Kill the process at the n-th call of a function to AWS after the start, before or after its effect.
-    #[arg(long, value_name = "N:before|after", hide = true)]
+    /// Kill the process at the n-th call of a function to AWS after the start, before or after its effect: of all calls, or
+    /// of one function's calls of one operation.
+    #[arg(long, value_name = "N:before|after[:FUNCTION:OPERATION]", hide = true)]
     crash_at: Option<Crash>,
 }
 
@@ -71,22 +72,27 @@ fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Crash(CrashAt);
 
 impl FromStr for Crash {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const FORM: &str = "a number and when, such as 12:before or 12:after";
-        let (call, phase) = text.split_once(':').ok_or(FORM)?;
+        const FORM: &str = "a number and when, such as 12:before, 12:after or 1:after:tracking:TransactWriteItems";
+        let (call, rest) = text.split_once(':').ok_or(FORM)?;
         let call = call.parse().ok().filter(|call| *call > 0).ok_or(FORM)?;
+        let (phase, of) = match rest.split_once(':') {
+            Some((phase, of)) => (phase, Some(of.split_once(':').ok_or(FORM)?)),
+            None => (rest, None),
+        };
         let phase = match phase {
             "before" => Phase::Before,
             "after" => Phase::After,
             _ => return Err(FORM),
         };
-        Ok(Self(CrashAt { call, phase }))
+        let of = of.map(|(function, operation)| (format!("-{function}"), operation.to_owned()));
+        Ok(Self(CrashAt { call, phase, of }))
     }
 }
 

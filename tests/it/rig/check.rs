@@ -335,7 +335,8 @@ impl Checker {
         let record = tables::get(&world.sim, "Records", &format!("{tenant}#RECORD#{record}"), "RECORD")
             .await
             .unwrap_or_default();
-        if record["locked_until_ms"].is_null() {
+        // A test reaches nobody, and nothing is kept of it.
+        if record["locked_until_ms"].is_null() && email["is_test"] != true {
             self.broken(
                 "I7",
                 format!("{delivery} is submitted before its archived object is locked"),

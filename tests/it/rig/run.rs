@@ -128,7 +128,7 @@ pub(crate) fn one(seed: u64, profile: &Profile) -> Outcome {
             let has_stepped = world.sim.step(&mut mischief).await?;
             checker.step(&mut world).await;
             if !has_stepped && !is_acting {
-                world.sim.advance(Duration::from_millis(dice.u64(5_000..90_000))).await;
+                world.advance(Duration::from_millis(dice.u64(5_000..90_000))).await;
             } else if dice.u32(..500) == 0 {
                 // A call to SES that takes as long as this is one that nobody knows the end of.
                 let late = world.sim.waiting("SendEmail").await;

@@ -1,4 +1,4 @@
-//! The tables as they are, read past every fault and every role.
+//! The tables as they are, read and written past every fault and every role.
 
 use sealpost_local::system::sim::Sim;
 use serde_json::{Map, Value, json};
@@ -8,6 +8,21 @@ pub(crate) async fn get(sim: &Sim, table: &str, pk: &str, sk: &str) -> Option<Va
     let request = json!({ "TableName": name(sim, table), "Key": { "pk": { "S": pk }, "sk": { "S": sk } } });
     let answer = call(sim, "GetItem", &request).await;
     answer.get("Item").map(plain)
+}
+
+/// Writes an item, with DynamoDB's types.
+pub(crate) async fn put(sim: &Sim, table: &str, item: &Value) {
+    call(sim, "PutItem", &json!({ "TableName": name(sim, table), "Item": item })).await;
+}
+
+/// Adds one to a number of an item.
+pub(crate) async fn count_up(sim: &Sim, table: &str, pk: &str, sk: &str, field: &str) {
+    let request = json!({
+        "TableName": name(sim, table), "Key": { "pk": { "S": pk }, "sk": { "S": sk } },
+        "UpdateExpression": "SET #field = #field + :one",
+        "ExpressionAttributeNames": { "#field": field }, "ExpressionAttributeValues": { ":one": { "N": "1" } },
+    });
+    call(sim, "UpdateItem", &request).await;
 }
 
 /// A partition.
@@ -20,8 +35,24 @@ pub(crate) async fn query(sim: &Sim, table: &str, pk: &str) -> Vec<Value> {
 
 /// A whole table.
 pub(crate) async fn scan(sim: &Sim, table: &str) -> Vec<Value> {
+    scan_by(sim, json!({ "TableName": name(sim, table) })).await
+}
+
+/// The items of a table whose partition has one of these in its name.
+pub(crate) async fn lines(sim: &Sim, table: &str, partitions: &[&str]) -> Vec<Value> {
+    let one_of: Vec<String> = (0..partitions.len()).map(|n| format!("contains(pk, :p{n})")).collect();
+    let values = partitions.iter().enumerate();
+    let values: Map<String, Value> = values
+        .map(|(n, partition)| (format!(":p{n}"), json!({ "S": partition })))
+        .collect();
+    let request = json!({
+        "TableName": name(sim, table), "FilterExpression": one_of.join(" OR "), "ExpressionAttributeValues": values,
+    });
+    scan_by(sim, request).await
+}
+
+async fn scan_by(sim: &Sim, mut request: Value) -> Vec<Value> {
     let mut all = Vec::new();
-    let mut request = json!({ "TableName": name(sim, table) });
     loop {
         let answer = call(sim, "Scan", &request).await;
         all.extend(items(&answer));

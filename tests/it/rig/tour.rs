@@ -40,7 +40,7 @@ pub(crate) struct Tour<'t, 'm> {
 }
 
 impl Tour<'_, '_> {
-    /// Before the first mail: where events go, and that openings count.
+    /// Before the first mail: where events go, that openings count, and what is sent in test mode.
     pub(crate) async fn set_up(&mut self) {
         let hook = json!({ "endpoint": "https://hooks.example/in", "events": ["email.delivered", "email.bounced"] });
         self.api(Method::POST, "/webhooks", &hook).await;
@@ -50,6 +50,12 @@ impl Tour<'_, '_> {
         }
         policy["track_marketing"] = json!({ "opens": true, "clicks": true });
         self.api(Method::PUT, "/policies", &policy).await;
+        let key = json!({ "name": "CI", "mode": "test" });
+        let key = self.api(Method::POST, "/api-keys", &key).await;
+        let token = text(&key, "token").to_owned();
+        for to in ["delivered@simulator.test", "bounced@simulator.test"] {
+            self.world.plan_test(TENANT, token.clone(), to);
+        }
     }
 
     /// While mails wait: one that is scheduled is moved, another called off.
@@ -74,8 +80,8 @@ impl Tour<'_, '_> {
         }
     }
 
-    /// When the mails are out.
-    pub(crate) async fn look_around(&mut self) {
+    /// When the mails are out. Answers the path that has the endpoint told again that is left behind.
+    pub(crate) async fn look_around(&mut self) -> String {
         self.take_in_a_tenant().await;
         self.read_in_portal().await;
         self.follow_links().await;
@@ -83,6 +89,7 @@ impl Tour<'_, '_> {
         self.look_at_webhooks().await;
         self.suppress().await;
         self.renew().await;
+        self.leave_an_endpoint_behind().await
     }
 
     /// The operator takes in another tenant, and tries again where that breaks off.
@@ -166,7 +173,8 @@ impl Tour<'_, '_> {
         ] {
             self.api(Method::GET, path, &Value::Null).await;
         }
-        let sent = self.world.sent.iter().filter(|sent| sent.tenant == TENANT);
+        let is_live = |sent: &&Sent| sent.tenant == TENANT && sent.api_key.is_none();
+        let sent = self.world.sent.iter().filter(is_live);
         let ids: Vec<String> = sent.flat_map(|sent| sent.ids.iter().flatten().cloned()).collect();
         for id in ids {
             self.api(Method::GET, &format!("/emails/{id}"), &Value::Null).await;
@@ -217,6 +225,22 @@ impl Tour<'_, '_> {
         self.rest().await;
         self.api(Method::DELETE, &hook, &Value::Null).await;
         self.rest().await;
+    }
+
+    /// An endpoint that is told of everything and never answers.
+    async fn leave_an_endpoint_behind(&mut self) -> String {
+        let hook = json!({ "endpoint": "https://gone.example/in", "events": ["email.delivered"] });
+        let hook = self.api(Method::POST, "/webhooks", &hook).await;
+        let path = format!("/webhooks/{}", text(&hook, "id"));
+        self.tell_again(&format!("{path}/replay")).await;
+        let events = self.api(Method::GET, &format!("{path}/events"), &Value::Null).await;
+        format!("{path}/events/{}/replay", text(&events["data"][0], "id"))
+    }
+
+    /// Has an endpoint told again.
+    pub(crate) async fn tell_again(&mut self, path: &str) {
+        self.api(Method::POST, path, &json!({})).await;
+        self.a_minute().await;
     }
 
     async fn suppress(&mut self) {
@@ -331,7 +355,7 @@ impl Tour<'_, '_> {
     /// Lets a minute pass, after which every schedule has come.
     pub(crate) async fn a_minute(&mut self) {
         self.rest().await;
-        self.world.sim.advance(Duration::from_secs(62)).await;
+        self.world.advance(Duration::from_secs(62)).await;
         self.rest().await;
     }
 

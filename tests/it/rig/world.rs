@@ -14,7 +14,9 @@ use sealpost_local::system::sim::{Answer, Asked, BEGIN_MS, Door, Mischief, Sim};
 use serde_json::{Value, json};
 
 use super::check::Checker;
+use super::tables;
 use super::tour::Tour;
+use crate::lambda::{events, fill};
 
 /// What stands in every message and nowhere else.
 pub(crate) const CANARY: &str = "canary-rig-5e1f";
@@ -37,6 +39,12 @@ const ADDRESSES: [&str; 12] = [
 const OPENPGP: &str = ADDRESSES[0];
 const SMIME: &str = ADDRESSES[1];
 
+/// Functions that sweep every minute, and the partitions that they look for lines in.
+const SWEEPERS: [&str; 2] = ["encrypt", "webhook"];
+const SWEPT: [[&str; 2]; 2] = [["#OUTBOX#", "#SCHEDULED#"], ["#EVENTDUE#", "#WEBHOOKDUE#"]];
+/// So much earlier than it is due a line is looked at, at most.
+const AHEAD: Duration = Duration::from_secs(90);
+
 /// What a tenant's policy does about a doubt; one tenant each.
 pub(crate) const ON_DOUBT: [&str; 3] = ["hold", "resend_once", "portal"];
 
@@ -50,6 +58,8 @@ pub(crate) struct Tenant {
 /// One request to send, and what its client knows of it.
 pub(crate) struct Sent {
     pub(crate) tenant: usize,
+    /// The key it is sent by, where that is not the tenant's first.
+    pub(crate) api_key: Option<String>,
     path: &'static str,
     body: Value,
     key: Option<String>,
@@ -206,18 +216,90 @@ impl World {
         tour(self, mischief, checker).set_up().await;
         // A new month has new keys, which whoever comes first has to make.
         self.sim.advance(Duration::from_secs(33 * 86_400)).await;
+        self.harm_marketing().await;
+        self.send_until_locked(mischief, checker, dice).await;
+        self.replace_policy().await;
         self.send_all(mischief, checker, dice).await;
         tour(self, mischief, checker).reschedule(moved, off).await;
         for _ in 0..3 {
             tour(self, mischief, checker).a_minute().await;
         }
-        tour(self, mischief, checker).look_around().await;
+        self.deceive().await;
+        // Marketing that is slowed down goes after ten minutes and up to five more.
+        self.advance(Duration::from_secs(16 * 60)).await;
+        let silent = tour(self, mischief, checker).look_around().await;
         self.pass(mischief, checker).await;
-        // What lies for days is swept: messages nobody accepted, copies nobody can read any more.
-        for days in [2, 40] {
-            self.sim.advance(Duration::from_secs(days * 86_400)).await;
-            tour(self, mischief, checker).a_minute().await;
+        // What lies for days is swept, and an endpoint that fails for days is switched off.
+        for _ in 0..4 {
+            self.advance(Duration::from_secs(36 * 3_600)).await;
+            tour(self, mischief, checker).tell_again(&silent).await;
         }
+        // So are copies that nobody can read any more.
+        self.advance(Duration::from_secs(40 * 86_400)).await;
+        tour(self, mischief, checker).a_minute().await;
+    }
+
+    /// So many complaints of a tenant's marketing that its guard slows it down.
+    async fn harm_marketing(&self) {
+        let hour_ms = self.sim.now_ms() / 3_600_000 * 3_600_000;
+        let bucket = json!({
+            "pk": { "S": format!("{}#STREAM#marketing#0", self.tenants[1].id) }, "sk": { "S": format!("HOUR#0#{hour_ms}") },
+            "hour_ms": { "N": hour_ms.to_string() }, "sent": { "N": "10000" }, "complained": { "N": "15" },
+            "expires_at": { "N": (hour_ms / 1000 + 3 * 86_400).to_string() },
+        });
+        tables::put(&self.sim, "Mail", &bucket).await;
+    }
+
+    /// Sends until a mail's object is about to be locked, which is between its plan and the fence.
+    async fn send_until_locked(&mut self, mischief: &mut Mischief<'_>, checker: &mut Checker, dice: &mut Rng) {
+        for _ in 0..10_000 {
+            let is_locking = !self.sim.waiting("PutObjectRetention").await.is_empty();
+            checker.step(self).await;
+            if is_locking {
+                return;
+            }
+            self.act(dice);
+            self.sim.step(mischief).await.unwrap();
+        }
+    }
+
+    /// The policy is replaced by one that says the same, at this very moment and not a call later.
+    async fn replace_policy(&self) {
+        tables::count_up(&self.sim, "Directory", &self.tenants[1].id, "POLICY", "version").await;
+    }
+
+    /// Somebody who can write to the queues makes up events, of SES and of ours.
+    async fn deceive(&mut self) {
+        let unknown = format!("ten_{}", "0".repeat(26));
+        let id = |prefix: &str| format!("{prefix}{}", "1".repeat(26));
+        let (email, delivery) = (id("em_"), id("dlv_"));
+        let forged = &events("tracking")["forged"];
+        for tenant in [&unknown, &self.tenants[1].id] {
+            let values = [
+                ("tenant", tenant.as_str()),
+                ("email", &email),
+                ("delivery", &delivery),
+                ("message_id", "0100"),
+            ];
+            let forged = fill(forged, &values);
+            self.enqueue("SesEvents", forged["Records"][0]["body"].as_str().unwrap())
+                .await;
+        }
+        let hint = json!({ "tenant": self.tenants[1].id, "event": id("evt_") }).to_string();
+        self.enqueue("Webhook", &hint).await;
+    }
+
+    async fn enqueue(&self, queue: &str, body: &str) {
+        let sqs = aws_sdk_sqs::Client::new(&self.sim.sdk());
+        let queues = sqs.list_queues().send().await.unwrap();
+        let is_it = |url: &&String| url.ends_with(&format!("-{queue}Queue"));
+        let url = queues.queue_urls().iter().find(is_it).unwrap();
+        sqs.send_message()
+            .queue_url(url)
+            .message_body(body)
+            .send()
+            .await
+            .unwrap();
     }
 
     /// Lets the clients send what they want to, until they know what became of it.
@@ -232,7 +314,7 @@ impl World {
             if self.is_said() {
                 break;
             }
-            self.sim.advance(Duration::from_secs(20)).await;
+            self.advance(Duration::from_secs(20)).await;
         }
         if !self.is_said() {
             checker.broken("L1", "a client never gets an answer");
@@ -303,7 +385,25 @@ impl World {
         body: &Value,
         key: Option<&str>,
     ) -> Request<Bytes> {
-        request(&self.tenants[tenant], method, path, body, key)
+        request(&self.tenants[tenant].api_key, method, path, body, key)
+    }
+
+    /// A request of the application that sent this.
+    pub(crate) fn request_of(&self, sent: &Sent, method: Method, path: &str, body: &Value) -> Request<Bytes> {
+        let tenant = &self.tenants[sent.tenant];
+        let api_key = sent.api_key.as_ref().unwrap_or(&tenant.api_key);
+        request(api_key, method, path, body, sent.key.as_deref())
+    }
+
+    /// Adds an email that is sent in test mode, under a key of that mode.
+    pub(crate) fn plan_test(&mut self, tenant: usize, api_key: String, to: &'static str) {
+        let from = format!("care@{}", self.tenants[tenant].domain);
+        let body = json!({ "from": from, "to": to, "subject": format!("{CANARY} test"), "text": CANARY });
+        let key = format!("key-{}", self.sent.len());
+        self.sent.push(Sent {
+            api_key: Some(api_key),
+            ..Sent::new(tenant, "/emails", body, Some(key), vec![vec![to]])
+        });
     }
 
     /// One thing that some user does now, if there is one to be done.
@@ -319,7 +419,7 @@ impl World {
         let due: Vec<usize> = (0..self.sent.len()).filter(|n| waits(&self.sent[*n])).collect();
         if let Some(n) = due.get(dice.usize(..due.len().max(1))).copied() {
             let sent = &self.sent[n];
-            let request = self.request(sent.tenant, Method::POST, sent.path, &sent.body, sent.key.as_deref());
+            let request = self.request_of(sent, Method::POST, sent.path, &sent.body);
             let asked = self.sim.ask(Door::Api, request);
             self.sent[n].asked = Some(asked);
             self.sent[n].n_tries += 1;
@@ -434,19 +534,43 @@ impl World {
             if self.is_said() {
                 break;
             }
-            self.sim.advance(Duration::from_secs(30)).await;
+            self.advance(Duration::from_secs(30)).await;
         }
         self.pass(&mut calm, checker).await;
     }
 
     /// Lets the time pass in which leases, deadlines and watches end, one after the other.
     async fn pass(&mut self, mischief: &mut Mischief<'_>, checker: &mut Checker) {
-        for by in [1, 2, 3, 12, 3, 12, 3, 30, 240, 360, 360, 3, 15] {
-            self.sim.advance(Duration::from_secs(by * 60 + 5)).await;
+        for minutes in [1, 2, 3, 12, 3, 12, 3, 30, 240, 360, 360, 3, 15] {
+            self.advance(Duration::from_secs(minutes * 60 + 5)).await;
             while self.sim.step(mischief).await.unwrap() {
                 checker.step(self).await;
             }
         }
+    }
+
+    /// Lets time pass. Sweeps that would find nothing due are left out: they are most of all calls.
+    pub(crate) async fn advance(&mut self, by: Duration) {
+        let until_ms = self.sim.now_ms() + i64::try_from((by + AHEAD).as_millis()).unwrap();
+        let lines = tables::lines(&self.sim, "Mail", &SWEPT.concat()).await;
+        // A line without a time of its own is due at once.
+        let due_ms = |line: &Value| {
+            ["look_at_ms", "at_ms", "due_ms"]
+                .iter()
+                .find_map(|name| line[name].as_i64())
+        };
+        for (function, partitions) in SWEEPERS.into_iter().zip(SWEPT) {
+            let is_theirs = |line: &&Value| {
+                partitions
+                    .iter()
+                    .any(|part| line["pk"].as_str().unwrap().contains(part))
+            };
+            let mut theirs = lines.iter().filter(is_theirs);
+            if !theirs.any(|line| due_ms(line).unwrap_or_default() <= until_ms) {
+                self.sim.put_off(function, by);
+            }
+        }
+        self.sim.advance(by).await;
     }
 }
 
@@ -460,6 +584,7 @@ impl Sent {
     ) -> Self {
         Self {
             tenant,
+            api_key: None,
             path,
             body,
             key,
@@ -537,11 +662,12 @@ fn tour<'t, 'm>(world: &'t mut World, mischief: &'t mut Mischief<'m>, checker: &
     }
 }
 
-fn request(tenant: &Tenant, method: Method, path: &str, body: &Value, key: Option<&str>) -> Request<Bytes> {
+/// A request under a key.
+pub(crate) fn request(api_key: &str, method: Method, path: &str, body: &Value, key: Option<&str>) -> Request<Bytes> {
     let mut request = Request::builder()
         .method(method)
         .uri(path)
-        .header("authorization", format!("Bearer {}", tenant.api_key));
+        .header("authorization", format!("Bearer {api_key}"));
     if let Some(key) = key {
         request = request.header("idempotency-key", key);
     }
@@ -557,7 +683,7 @@ fn request(tenant: &Tenant, method: Method, path: &str, body: &Value, key: Optio
 
 async fn ok(sim: &mut Sim, tenant: &Tenant, method: Method, path: &str, body: &Value) -> Answer {
     let answer = sim
-        .call(Door::Api, request(tenant, method, path, body, None))
+        .call(Door::Api, request(&tenant.api_key, method, path, body, None))
         .await
         .unwrap();
     assert!(answer.status < 300, "{path}: {}", answer.json());

@@ -337,7 +337,8 @@ mod tests {
     fn a_foreign_signature_makes_no_certificate() {
         let address = Address::parse("care@clinic.test").unwrap();
         let identity = Identity::new(Key::P256, openssl::USUAL);
-        let make = || UnsignedSignerCertificate::new(&identity.spki(), &details(&address, "Clinic")).unwrap();
+        let details = details(&address, "Clinic");
+        let make = || UnsignedSignerCertificate::new(&identity.spki(), &details).unwrap();
         let foreign = sign(&Identity::new(Key::Rsa2048, openssl::USUAL), make().to_be_signed());
         assert_eq!(make().finish(&foreign).map(|_| ()), Err(SigningError::WrongSignature));
         assert_eq!(make().finish(b"").map(|_| ()), Err(SigningError::WrongSignature));

@@ -96,7 +96,11 @@ pub async fn run(app: &App, actor: &Actor, ticket: &Ticket) -> Result<Next> {
     if !row.is_too_late(&work.email, now_ms)
         && !work.email.is_test
         && let Turn::Wait(wait_ms) = app
-            .turn(tenant, Lane::of(work.email.purpose), row.has_waited(&work.email))
+            .turn(
+                tenant,
+                Lane::of(work.email.purpose),
+                row.has_waited(work.email.scheduled_at_ms),
+            )
             .await?
     {
         return work.wait(row, wait_ms).await;
@@ -519,6 +523,7 @@ fn backoff_ms(attempt: u32) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::{DeliveryId, EmailId};
 
     #[test]
     fn waits_grow_and_stop_growing() {
@@ -526,5 +531,28 @@ mod tests {
             [1, 2, 3, 8, 99].map(backoff_ms),
             [5_000, 10_000, 20_000, 600_000, 600_000]
         );
+    }
+
+    #[test]
+    fn only_mail_that_was_put_off_has_waited() {
+        let new = |scheduled_at_ms| {
+            let (delivery, email) = (DeliveryId::from_bytes([1; 16]), EmailId::from_bytes([2; 16]));
+            DeliveryRow::new(delivery, email, 0, 1_000, scheduled_at_ms)
+        };
+        let put_off = |row: DeliveryRow, until_ms| DeliveryRow {
+            state: State::Ready,
+            not_before_ms: until_ms,
+            ..row
+        };
+        assert!(!new(None).has_waited(None));
+        assert!(put_off(new(None), 1_001).has_waited(None));
+        // Scheduled, and moved to an earlier time.
+        assert!(!new(Some(9_000)).has_waited(Some(9_000)));
+        assert!(!new(Some(9_000)).has_waited(Some(5_000)));
+        assert!(put_off(new(Some(9_000)), 6_000).has_waited(Some(5_000)));
+        // A notice that is made anew comes for the first time again.
+        let renewed = new(None).renewed(7_000);
+        assert!(!renewed.has_waited(None));
+        assert!(put_off(renewed, 8_000).has_waited(None));
     }
 }

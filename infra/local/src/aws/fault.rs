@@ -12,6 +12,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -105,24 +106,28 @@ pub type Hook = Arc<dyn Fn(&Call, Phase) -> Verdict + Send + Sync>;
 pub type Pace = Arc<dyn Fn(Call, Phase) -> Pin<Box<dyn Future<Output = Verdict> + Send>> + Send + Sync>;
 
 /// Kills the process at one call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CrashAt {
-    /// Which call, from 1.
+    /// Which call, from 1: of all functions' calls, or of this kind alone.
     pub call: u64,
     /// Before or after its effect.
     pub phase: Phase,
+    /// How the name of the function's role ends, and the operation; nothing for calls of every kind.
+    pub of: Option<(String, String)>,
 }
 
 impl CrashAt {
     /// The hook that does it.
     #[must_use]
     pub fn hook(self) -> Hook {
+        let n_seen = AtomicU64::new(0);
         Arc::new(move |call, phase| {
-            if call.n == self.call && phase == self.phase {
-                Verdict::Exit
-            } else {
-                Verdict::Go
-            }
+            let is_meant = match &self.of {
+                Some((role, operation)) => call.role.ends_with(role.as_str()) && call.operation == *operation,
+                None => true,
+            };
+            let is_the_one = is_meant && phase == self.phase && n_seen.fetch_add(1, Ordering::SeqCst) + 1 == self.call;
+            if is_the_one { Verdict::Exit } else { Verdict::Go }
         })
     }
 }

@@ -367,7 +367,14 @@ async fn killed_at_a_call() {
     table(&aws).await;
     let role = role(&[json!({ "Effect": "Allow", "Action": "*", "Resource": "*" })]);
     let client = Client::new(&sdk(&aws, Some(&role)));
-    aws.set_faults(Some(super::fault::CrashAt { call: 2, phase }.hook()));
+    aws.set_faults(Some(
+        super::fault::CrashAt {
+            call: 2,
+            phase,
+            of: None,
+        }
+        .hook(),
+    ));
     for pk in ["a", "b", "c"] {
         put(&client, pk).send().await.unwrap();
     }

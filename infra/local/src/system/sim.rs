@@ -46,6 +46,8 @@ use time::Time;
 
 /// When every run begins: 2026-12-01 08:00:00 UTC, in milliseconds.
 pub const BEGIN_MS: i64 = 1_796_112_000_000;
+/// Schedules that start less often are never left out.
+const MOST_LEFT_OUT: Duration = Duration::from_secs(3_600);
 /// What one step takes.
 const STEP: Duration = Duration::from_millis(1);
 /// How often a task may be passed on from one to the next until all wait: more than any chain of wake-ups is long.
@@ -280,6 +282,21 @@ impl Sim {
         self.note(|| format!("+{} ms", by.as_millis()));
         self.time.advance(by);
         self.breathe().await;
+    }
+
+    /// Leaves out what starts at least every hour of a function's schedules, for so long and once more: for a time in which it
+    /// would find nothing to do.
+    pub fn put_off(&mut self, binary: &str, by: Duration) {
+        let until_ms = self
+            .now_ms()
+            .saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX));
+        let is_meant = |scheduled: &&mut Scheduled| {
+            scheduled.function.declared.binary == binary && scheduled.schedule.every <= MOST_LEFT_OUT
+        };
+        for scheduled in self.schedules.iter_mut().filter(is_meant) {
+            let every_ms = i64::try_from(scheduled.schedule.every.as_millis()).unwrap_or(i64::MAX);
+            scheduled.due_ms = scheduled.due_ms.max(until_ms.saturating_add(every_ms));
+        }
     }
 
     /// One step: something that waits goes on, or something new begins. Answers whether there was anything to do.
