@@ -293,7 +293,9 @@ impl Checker {
                     format!("{delivery} became {} without an audit entry", row["state"]),
                 );
             }
+            // What SES says of a mail whose answer is still out changes such a row too; only the fence adds the event.
             if row["state"] == "submitting"
+                && n_events > n_before
                 && row["is_ambiguous"] != true
                 && row["events"]
                     .as_array()
