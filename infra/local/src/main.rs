@@ -25,6 +25,10 @@ struct Arguments {
     up: Up,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of them, while the program starts"
+)]
 #[derive(Subcommand)]
 enum Command {
     /// Run the system until Ctrl-C (what happens without a command as well).

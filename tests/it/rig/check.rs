@@ -320,7 +320,13 @@ impl Checker {
         let policy = tables::get(&world.sim, "Directory", tenant, "POLICY")
             .await
             .unwrap_or_default();
-        if row["decision"]["policy_version"] != policy["version"] {
+        // A try that took so long was made again under the same token: the effect is that of the first, at a time nobody saw.
+        let begun_ms = row["events"]
+            .as_array()
+            .and_then(|all| all.last())
+            .and_then(|event| event["at_ms"].as_i64());
+        let is_first = begun_ms.is_some_and(|begun_ms| world.sim.now_ms() - begun_ms < 5_000);
+        if is_first && row["decision"]["policy_version"] != policy["version"] {
             self.broken(
                 "I4",
                 format!(

@@ -52,7 +52,11 @@ impl Checker {
                 }
             }
             if text(row, "pk").contains("#OUTBOX#") && text(row, "sk").starts_with("em_") {
-                self.broken("L2", format!("{} is still in the outbox", text(row, "sk")));
+                let line = text(row, "sk");
+                self.broken(
+                    "L2",
+                    format!("{line} is still in the outbox, to be looked at {}", row["look_at_ms"]),
+                );
             }
         }
         for mail in world.sim.aws.ses.messages(&Filter::default()).unwrap() {
