@@ -3,7 +3,9 @@
 
 mod end;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -39,6 +41,9 @@ const TERMINAL: [&str; 10] = [
 /// Who has a key or a certificate on file, which nobody removes.
 const OWN_KEY: [&str; 2] = ["rosa@mta-sts.test", "samir@certs.test"];
 
+/// By what DynamoDB knows a transaction that is tried again.
+const TOKEN: &str = "ClientRequestToken";
+
 /// What is known of a run so far.
 #[derive(Default)]
 pub(crate) struct Checker {
@@ -52,6 +57,8 @@ pub(crate) struct Checker {
     pub(crate) has_stalls: bool,
     /// Deliveries whose call to SES met a fate that leaves a doubt, by the bodies of the calls.
     pub(crate) ambiguous: BTreeSet<String>,
+    /// The tokens of transactions whose effect came late, when nobody saw it.
+    pub(crate) late: Rc<RefCell<BTreeSet<String>>>,
     /// How many events each delivery had when it last changed.
     pub(crate) n_events: BTreeMap<String, usize>,
     /// What was sent for a delivery by a method other than TLS.
@@ -303,7 +310,7 @@ impl Checker {
                     .map(|event| text(event, "type"))
                     == Some("submitting")
             {
-                self.fence(world, pk, delivery, row, items).await;
+                self.fence(world, pk, delivery, row, &request).await;
             }
         }
         let is_acceptance = puts
@@ -315,18 +322,14 @@ impl Checker {
     }
 
     /// At the fence, policy, suppression, cancel and archive are as the plan assumes.
-    async fn fence(&mut self, world: &World, pk: &str, delivery: &str, row: &Value, items: &[Value]) {
+    async fn fence(&mut self, world: &World, pk: &str, delivery: &str, row: &Value, request: &Value) {
         let tenant = pk.split('#').next().unwrap_or_default();
         let policy = tables::get(&world.sim, "Directory", tenant, "POLICY")
             .await
             .unwrap_or_default();
-        // A try that took so long was made again under the same token: the effect is that of the first, at a time nobody saw.
-        let begun_ms = row["events"]
-            .as_array()
-            .and_then(|all| all.last())
-            .and_then(|event| event["at_ms"].as_i64());
-        let is_first = begun_ms.is_some_and(|begun_ms| world.sim.now_ms() - begun_ms < 5_000);
-        if is_first && row["decision"]["policy_version"] != policy["version"] {
+        // Where an earlier try had its effect unseen, this one only repeats its answer (the token is the same).
+        let is_repeated = self.late.borrow().contains(text(request, TOKEN));
+        if !is_repeated && row["decision"]["policy_version"] != policy["version"] {
             self.broken(
                 "I4",
                 format!(
@@ -350,8 +353,10 @@ impl Checker {
                 format!("{delivery} is submitted before its archived object is locked"),
             );
         }
+        let items = request["TransactItems"].as_array();
         let mut facts = items
-            .iter()
+            .into_iter()
+            .flatten()
             .filter_map(|item| item["ConditionCheck"]["Key"]["pk"]["S"].as_str());
         let recipient = facts.find(|pk| pk.contains("#RECIPIENT#"));
         let Some(recipient) = recipient else {
@@ -407,6 +412,12 @@ fn addresses(request: &Value) -> Vec<&str> {
         .flat_map(|name| request["Destination"][name].as_array().into_iter().flatten())
         .filter_map(Value::as_str)
         .collect()
+}
+
+/// The token of a transaction.
+pub(crate) fn token_of(call: &Call) -> Option<String> {
+    let request: Value = serde_json::from_slice(call.request.body()).ok()?;
+    Some(request[TOKEN].as_str()?.to_owned())
 }
 
 /// The delivery that a call to SES is for.

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -9,7 +10,7 @@ use sealpost_local::aws::fault::{Call, Failure, Phase};
 use sealpost_local::aws::ses::Filter;
 use sealpost_local::system::sim::{Fate, Mischief, run};
 
-use super::check::{Checker, Violation, delivery_of};
+use super::check::{Checker, Violation, delivery_of, token_of};
 use super::world::World;
 
 /// What a run came to.
@@ -101,6 +102,7 @@ pub(crate) fn one(seed: u64, profile: &Profile) -> Outcome {
         let n_faults = RefCell::new(0_usize);
         let ambiguous = RefCell::new(BTreeSet::new());
         let has_stalls = Cell::new(false);
+        let late = Rc::clone(&checker.late);
         let mut mischief = Mischief {
             fates: Box::new(|call, phase, _| {
                 let fate = match profile.aim.filter(|aim| aim.is_at(call)) {
@@ -110,6 +112,9 @@ pub(crate) fn one(seed: u64, profile: &Profile) -> Outcome {
                 if fate != Fate::Go {
                     *n_faults.borrow_mut() += 1;
                     has_stalls.set(has_stalls.get() || matches!(fate, Fate::Stall | Fate::Late(_)));
+                    if matches!(fate, Fate::Late(_)) {
+                        late.borrow_mut().extend(token_of(call));
+                    }
                     if leaves_doubt(call, fate) {
                         ambiguous.borrow_mut().extend(delivery_of(call));
                     }

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use fastrand::Rng;
 use sealpost_local::aws::fault::{Call, Failure, Phase};
 use sealpost_local::system::sim::{Fate, Mischief, run};
 
-use super::check::{Checker, Violation, delivery_of};
+use super::check::{Checker, Violation, delivery_of, token_of};
 use super::row;
 use super::run::leaves_doubt;
 use super::world::World;
@@ -124,6 +125,7 @@ fn scenario(seed: u64, wanted: &[Case]) -> Swept {
                 .any(|case| matches!(case.fate, Fate::Stall | Fate::Late(_))),
             ..Checker::default()
         };
+        let late = Rc::clone(&checker.late);
         let places = RefCell::new(BTreeMap::new());
         let struck = RefCell::new(vec![false; wanted.len()]);
         let ambiguous = RefCell::new(BTreeSet::new());
@@ -136,6 +138,9 @@ fn scenario(seed: u64, wanted: &[Case]) -> Swept {
             for (n, case) in wanted.iter().enumerate() {
                 if !struck[n] && case.place == here && case.phase == phase {
                     struck[n] = true;
+                    if matches!(case.fate, Fate::Late(_)) {
+                        late.borrow_mut().extend(token_of(call));
+                    }
                     if leaves_doubt(call, case.fate) {
                         ambiguous.borrow_mut().extend(delivery_of(call));
                     }

@@ -545,8 +545,8 @@ impl World {
             self.pass_once(Duration::from_secs(minutes * 60 + 5), mischief, checker)
                 .await;
         }
-        // What began anew as late as this has its own deadline and its own watch after that.
-        for _ in 0..40 {
+        // What is given up or rerouted after 16 hours begins anew, and what is sent then is watched for 16 hours more.
+        for _ in 0..18 {
             if tables::lines(&self.sim, "Mail", &["#OUTBOX#"]).await.is_empty() {
                 return;
             }
