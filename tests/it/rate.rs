@@ -111,7 +111,15 @@ async fn a_backlog_drains_at_the_rate_without_a_storm() {
     let counts = counts.lock().unwrap().clone();
     println!("{counts:?}");
     assert_eq!(counts["SendEmail"], 60 + n_refused);
-    assert_eq!(counts["GetAccount"], 1);
+    // Once in each environment.
+    let encrypt = running
+        .system
+        .template
+        .functions
+        .iter()
+        .find(|function| function.binary == "encrypt");
+    let most: usize = encrypt.unwrap().queues.iter().map(|queue| queue.concurrency).sum();
+    assert!((1..=most).contains(&counts["GetAccount"]), "{counts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::id::TenantId;
 use crate::key::Key;
 use crate::policy::Purpose;
-use bucket::{Brake, Window, allowed, block, ceiling, for_backlogs, limit};
+use bucket::{Brake, Limit, Window, allowed, block, ceiling, for_backlogs};
 
 /// What may be sent a second when SES does not tell: the rate of an account that has just left the sandbox (SES developer
 /// guide, "Service quotas"). An account in the sandbox has 1, and is throttled by SES itself.
@@ -156,11 +156,12 @@ impl App {
         }
         let rate = self.quota(now_ms).await;
         let brake = *self.rate.brake.lock().unwrap_or_else(PoisonError::into_inner);
-        let limit = limit(rate, brake.halvings(now_ms));
+        let limit = Limit::new(rate, brake.halvings(now_ms));
         // What a second has no more for new mail it has not for mail that waited either.
         let is_empty = |(at, of_waited): (i64, bool)| at == second && (has_waited || !of_waited);
         if !own.empty.is_some_and(is_empty) {
-            match self.lease(tenant, lane, second, limit, has_waited).await? {
+            let is_first = !has_waited && own.lease.is_none_or(|lease| lease.second != second);
+            match self.lease(tenant, lane, second, limit, has_waited, is_first).await? {
                 Some(0) => own.empty = Some((second, has_waited)),
                 Some(n) => {
                     own.lease = Some(Lease { second, n: n - 1 });
@@ -169,7 +170,7 @@ impl App {
                 None => {}
             }
         }
-        let wait_ms = self.place(&mut own.places, tenant, lane, limit, now_ms).await?;
+        let wait_ms = self.place(&mut own.places, tenant, lane, limit.braked, now_ms).await?;
         Ok(Turn::Wait(wait_ms))
     }
 
@@ -189,43 +190,44 @@ impl App {
         rate
     }
 
-    /// Leases a block of this second's tokens; how many these are, or nothing where others were faster each time.
+    /// Leases a block of this second's tokens, or one for the first mail that comes; how many these are, or nothing where
+    /// others were faster each time.
     async fn lease(
         &self,
         tenant: &TenantId,
         lane: Lane,
         second: i64,
-        limit: i64,
+        limit: Limit,
         has_waited: bool,
+        is_first: bool,
     ) -> Result<Option<i64>> {
-        let n = block(limit);
-        let free = |max: i64| number(max.saturating_sub(n));
-        // While nobody is known to wait, one write does.
-        let mut quiet = Expression::new(match lane {
-            Lane::Care => "(attribute_not_exists(taken) OR taken <= :free) AND attribute_not_exists(waiting_care)",
-            Lane::Marketing => {
-                "(attribute_not_exists(taken) OR taken <= :free) AND attribute_not_exists(waiting_care) \
-                 AND (attribute_not_exists(marketing) OR marketing <= :left) AND attribute_not_exists(waiting_marketing)"
+        let count = lane.count_of(tenant);
+        let mut known = None;
+        if is_first && lane == Lane::Care {
+            // Who has had none of this second gets one as long as there is one, whoever waits.
+            let any = format!("(attribute_not_exists(taken) OR taken < :all) AND attribute_not_exists({count})");
+            let any = Expression::new(any).with(":all", number(limit.full));
+            match self.take(tenant, lane, second, 1, any).await? {
+                Updated::Done => return Ok(Some(1)),
+                Updated::Refused(item) => known = Some(Window::new(&item)),
             }
-        })
-        .with(":free", free(if has_waited { for_backlogs(limit) } else { limit }));
-        if lane == Lane::Marketing {
-            quiet = quiet.with(":left", free(ceiling(limit, false)));
         }
-        let mut window = match self.take(tenant, lane, second, n, quiet).await? {
-            Updated::Done => return Ok(Some(n)),
-            Updated::Refused(item) => Window::new(&item),
+        let mut window = match known {
+            Some(window) => window,
+            None => match self.lease_block(tenant, lane, second, limit, has_waited).await? {
+                Ok(n) => return Ok(Some(n)),
+                Err(window) => window,
+            },
         };
         for _ in 0..TRIES {
             let allowed = allowed(&window, tenant, lane, limit, has_waited);
             // Of what is kept nobody leases more than one, since the rest of a block is lost.
-            let is_kept = window.taken >= for_backlogs(limit);
-            let n = allowed.min(if is_kept { 1 } else { block(limit) });
+            let is_kept = window.taken >= for_backlogs(limit.braked);
+            let n = allowed.min(if is_kept { 1 } else { block(limit.braked) });
             if n <= 0 {
                 return Ok(Some(0));
             }
             // Others may have taken meanwhile, as long as what is allowed now is still there.
-            let count = lane.count_of(tenant);
             let own = window.counts.get(&count).copied().unwrap_or_default();
             let slack = |used: i64| number(used.saturating_add(allowed).saturating_sub(n));
             let still = Expression::new(format!(
@@ -235,7 +237,7 @@ impl App {
             .with(":taken", slack(window.taken))
             .with(":own", slack(own))
             .with(":marketing", match lane {
-                Lane::Care => number(limit),
+                Lane::Care => number(limit.full),
                 Lane::Marketing => slack(window.marketing),
             });
             window = match self.take(tenant, lane, second, n, still).await? {
@@ -244,6 +246,54 @@ impl App {
             };
         }
         Ok(None)
+    }
+
+    /// Leases a block while nobody is known to wait, which takes one write; what the second's row says where it does not.
+    ///
+    /// Of a second's last tenth it gives only to mail that comes for the first time, of a tenant that has had less than half of
+    /// the second: a flood leaves it to the others from its first second on.
+    async fn lease_block(
+        &self,
+        tenant: &TenantId,
+        lane: Lane,
+        second: i64,
+        limit: Limit,
+        has_waited: bool,
+    ) -> Result<std::result::Result<i64, Window>> {
+        let count = lane.count_of(tenant);
+        let n = block(limit.braked);
+        let free = |max: i64| number(max.saturating_sub(n));
+        let open = match has_waited {
+            true => "taken <= :backlogs".to_owned(),
+            false => {
+                format!("taken <= :backlogs OR taken <= :free AND (attribute_not_exists({count}) OR {count} <= :half)")
+            }
+        };
+        let of_lane = match lane {
+            Lane::Care => "",
+            Lane::Marketing => {
+                " AND (attribute_not_exists(marketing) OR marketing <= :left) AND attribute_not_exists(waiting_marketing)"
+            }
+        };
+        let mut quiet = Expression::new(format!(
+            "(attribute_not_exists(taken) OR {open}) AND attribute_not_exists(waiting_care){of_lane}"
+        ))
+        .with(":backlogs", free(for_backlogs(limit.braked)));
+        if !has_waited {
+            let all = match lane {
+                Lane::Care => limit.full,
+                Lane::Marketing => limit.braked,
+            };
+            let half = limit.braked.div_euclid(2).max(n);
+            quiet = quiet.with(":free", free(all)).with(":half", free(half));
+        }
+        if lane == Lane::Marketing {
+            quiet = quiet.with(":left", free(ceiling(limit.braked, false)));
+        }
+        Ok(match self.take(tenant, lane, second, n, quiet).await? {
+            Updated::Done => Ok(n),
+            Updated::Refused(item) => Err(Window::new(&item)),
+        })
     }
 
     async fn take(&self, tenant: &TenantId, lane: Lane, second: i64, n: i64, condition: Expression) -> Result<Updated> {

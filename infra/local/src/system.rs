@@ -6,6 +6,7 @@
 
 mod data;
 mod deploy;
+mod environment;
 mod events;
 mod function;
 mod gateway;
@@ -193,10 +194,11 @@ impl System {
             .advance_ms(i64::try_from(by.as_millis()).context("too far")?)
     }
 
-    /// The application of the function whose binary has this name, under that function's role.
+    /// The application of the function whose binary has this name, under that function's role; nothing where there is no
+    /// such function.
     #[must_use]
     pub fn app(&self, binary: &str) -> Option<Arc<App>> {
-        Some(Arc::clone(&self.shared.function(binary)?.app))
+        self.shared.function(binary)?.app().ok()
     }
 
     /// The role of the function whose binary has this name.

@@ -143,6 +143,9 @@ pub(crate) fn one(seed: u64, profile: &Profile) -> Outcome {
             if per_mille > 0 && dice.u32(..20_000) == 0 {
                 world.sim.forget_queues().await?;
             }
+            if dice.u32(..500) == 0 {
+                world.sim.cool();
+            }
         }
         drop(mischief);
         checker.ambiguous = ambiguous.take();

@@ -41,8 +41,25 @@ impl Brake {
     }
 }
 
+/// How many tokens a second has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limit {
+    /// As the quota says. Mail that comes for the first time, of whoever is not behind, may count on it: another's flood, which
+    /// is what a process is throttled for, is nothing to it.
+    pub(super) full: i64,
+    /// After this process was throttled: for everything else.
+    pub(super) braked: i64,
+}
+
+impl Limit {
+    pub(super) fn new(rate: f64, halvings: u32) -> Self {
+        let [full, braked] = [0, halvings].map(|halvings| limit(rate, halvings));
+        Self { full, braked }
+    }
+}
+
 /// How many tokens a second has: nine tenths of the rate, halved so often, at least one.
-pub(super) fn limit(rate: f64, halvings: u32) -> i64 {
+fn limit(rate: f64, halvings: u32) -> i64 {
     // Whole and within bounds before it is made an integer; no account has a rate of a million.
     let most = (rate * 0.9).floor().clamp(1.0, 1_000_000.0) as i64;
     (most >> halvings.min(MAX_HALVINGS)).max(1)
@@ -126,24 +143,25 @@ impl Window {
 }
 
 /// How many more tokens of a second this tenant may take in this lane; `has_waited` for mail that was made to wait before.
-pub(super) fn allowed(window: &Window, tenant: &TenantId, lane: Lane, limit: i64, has_waited: bool) -> i64 {
+pub(super) fn allowed(window: &Window, tenant: &TenantId, lane: Lane, limit: Limit, has_waited: bool) -> i64 {
     let own = window.counts.get(&lane.count_of(tenant)).copied().unwrap_or_default();
     let n_sharing = window.n_sharing(tenant, lane);
     let share_of = |tokens: i64| tokens.div_euclid(n_sharing).max(1);
-    let free = limit.saturating_sub(window.taken);
-    let backlog = for_backlogs(limit);
+    let Limit { full, braked } = limit;
+    let free = braked.saturating_sub(window.taken);
+    let backlog = for_backlogs(braked);
     // What is kept is for mail that comes for the first time, of whoever has had less than a share of this second.
-    let is_behind = has_waited || own >= limit.div_euclid(n_sharing.max(2)).max(1);
+    let is_behind = has_waited || own >= braked.div_euclid(n_sharing.max(2)).max(1);
     let (left, share) = match lane {
         Lane::Care if is_behind => {
             let least = backlog.div_euclid(n_sharing.max(2)).max(1);
             let room = backlog.saturating_sub(window.taken).max(least.saturating_sub(own));
             (room.min(free), share_of(backlog))
         }
-        Lane::Care => (free, share_of(limit)),
+        Lane::Care => (full.saturating_sub(window.taken), share_of(full)),
         Lane::Marketing => {
-            let room = ceiling(limit, !window.waiting_care.is_empty());
-            let most = if has_waited { backlog } else { limit };
+            let room = ceiling(braked, !window.waiting_care.is_empty());
+            let most = if has_waited { backlog } else { braked };
             let left = room.saturating_sub(window.marketing);
             (left.min(most.saturating_sub(window.taken)), share_of(room))
         }
@@ -204,6 +222,9 @@ mod tests {
 
     #[test]
     fn shares_are_even_and_care_goes_first() {
+        let allowed = |window: &Window, tenant: &TenantId, lane, n, has_waited| {
+            super::allowed(window, tenant, lane, Limit { full: n, braked: n }, has_waited)
+        };
         let set = |tenants: &[u8]| tenants.iter().map(|n| tenant(*n).to_string()).collect::<BTreeSet<_>>();
         let window = |taken, marketing, care: &[u8], other: &[u8], counts: &[(Lane, u8, i64)]| Window {
             taken,
@@ -324,6 +345,29 @@ mod tests {
         assert_eq!(
             allowed(&window(8, 0, &[], &[], &[(care, 2, 8)]), &tenant(1), care, 9, true),
             1
+        );
+    }
+
+    #[test]
+    fn a_brake_holds_back_floods_and_backlogs_alone() {
+        let braked = Limit { full: 40, braked: 10 };
+        let of_flood = Window {
+            taken: 36,
+            counts: BTreeMap::from([(Lane::Care.count_of(&tenant(2)), 36)]),
+            ..Window::default()
+        };
+        let may = |tenant: u8, lane, has_waited| allowed(&of_flood, &self::tenant(tenant), lane, braked, has_waited);
+        assert_eq!(may(1, Lane::Care, false), 4, "who is not behind");
+        assert_eq!(may(2, Lane::Care, false), 0, "who floods");
+        assert_eq!(may(1, Lane::Marketing, false), 0);
+        let empty = |lane, has_waited| allowed(&Window::default(), &tenant(1), lane, braked, has_waited);
+        assert_eq!(
+            [
+                empty(Lane::Care, false),
+                empty(Lane::Care, true),
+                empty(Lane::Marketing, false)
+            ],
+            [40, 9, 8]
         );
     }
 

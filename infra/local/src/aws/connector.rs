@@ -24,7 +24,7 @@ use sealpost_core::aws::site::Site;
 use super::error::AwsError;
 use super::fault::batch::{Rest, halve};
 use super::fault::refusal::{conflict, impossible, throttled};
-use super::fault::{self, Call, Failure, Hook, Pace, Phase, Verdict};
+use super::fault::{self, Call, Current, Failure, Hook, Pace, Phase, Verdict};
 use super::iam::Role;
 use super::wire::{Aws, Caller, Reply, Service, Target, denied, error, garbage};
 
@@ -36,6 +36,18 @@ impl Aws {
         SharedHttpClient::new(InProcess {
             aws: Arc::clone(self),
             caller: Caller { role },
+            current: None,
+        })
+    }
+
+    /// The same for one execution environment of a function: its calls name the invocation that it is at.
+    pub(crate) fn client_of(self: &Arc<Self>, role: &Arc<Role>, current: &Arc<Current>) -> SharedHttpClient {
+        SharedHttpClient::new(InProcess {
+            aws: Arc::clone(self),
+            caller: Caller {
+                role: Some(Arc::clone(role)),
+            },
+            current: Some(Arc::clone(current)),
         })
     }
 
@@ -61,6 +73,7 @@ impl Aws {
 struct InProcess {
     aws: Arc<Aws>,
     caller: Caller,
+    current: Option<Arc<Current>>,
 }
 
 impl fmt::Debug for InProcess {
@@ -129,7 +142,7 @@ impl InProcess {
             role: role.name().to_owned(),
             n,
             site: Site::current(),
-            invocation: fault::invocation(),
+            invocation: self.current.as_ref().and_then(|current| current.invocation()),
             request: Arc::new(request.clone()),
         };
         Some(Watched { watch, service, call })

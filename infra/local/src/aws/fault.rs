@@ -11,26 +11,27 @@ pub(super) mod refusal;
 use std::future::Future;
 use std::pin::Pin;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
 use sealpost_core::aws::site::Site;
 
-tokio::task_local! {
-    static INVOCATION: Arc<str>;
-}
+/// Which invocation an execution environment is at: what its client asks for belongs to that.
+#[derive(Debug, Default)]
+pub(crate) struct Current(Mutex<Option<Arc<str>>>);
 
-/// Work as part of the invocation with this id: its calls name it.
-pub fn within<F: Future>(invocation: &str, work: F) -> impl Future<Output = F::Output> + use<F> {
-    INVOCATION.scope(Arc::from(invocation), work)
-}
+impl Current {
+    /// An invocation begins.
+    pub(crate) fn is_at(&self, invocation: &str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::from(invocation));
+    }
 
-/// The invocation that the current task belongs to.
-pub(super) fn invocation() -> Option<Arc<str>> {
-    INVOCATION.try_with(Arc::clone).ok()
+    pub(super) fn invocation(&self) -> Option<Arc<str>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// One call of a function's client.

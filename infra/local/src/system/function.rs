@@ -1,22 +1,20 @@
-//! One deployed function: its application under its own role, and an invocation as Lambda makes it.
+//! One deployed function under its own role, and an invocation as Lambda makes it.
 //!
-//! An invocation runs in a task of its own. It ends at the function's timeout wherever it stands, and a panic in it is a
+//! An invocation runs in a task of its own, in an environment that it has alone. It ends at the function's timeout wherever it stands, and a panic in it is a
 //! failure of that invocation alone, as on Lambda.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
 use aws_smithy_async::rt::sleep::{self as smithy, AsyncSleep, SharedAsyncSleep};
 use aws_smithy_async::time::{SharedTimeSource, TimeSource};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
-use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -25,14 +23,11 @@ use lambda_runtime::{Context, LambdaEvent};
 use sealpost_core::app::App;
 use sealpost_core::aws::timeouts;
 use sealpost_core::clock::Clock;
-use sealpost_core::config::{self, Config};
 use sealpost_core::random::Random;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tower::ServiceExt;
 
-use crate::aws::fault;
+use super::environment::{Environment, Environments, Handler};
 use crate::aws::iam::Role;
 use crate::aws::random;
 use crate::aws::wire::Aws;
@@ -41,18 +36,10 @@ use crate::template::{self, REGION};
 /// A deployed function.
 pub(super) struct Function {
     pub(super) declared: template::Function,
-    pub(super) app: Arc<App>,
     pub(super) role: Arc<Role>,
-    handler: Handler,
+    environments: Environments,
     clock: Clock,
     n_running: AtomicUsize,
-}
-
-type Answer = Pin<Box<dyn Future<Output = Result<Value>> + Send>>;
-
-enum Handler {
-    Http(Router),
-    Event(Box<dyn Fn(LambdaEvent<Value>) -> Answer + Send + Sync>),
 }
 
 /// Why an invocation has no answer.
@@ -73,40 +60,24 @@ impl Function {
         let statements: Vec<Value> = declared.statements.iter().map(template::Statement::to_json).collect();
         let role =
             Arc::new(Role::new(&declared.name, &statements).with_context(|| format!("template.yaml, {logical}"))?);
-        let lookup = |name: &str| match name {
-            // The one variable with another value than on AWS: `.test` domains have no DNS.
-            config::DOMAIN_FACTS => Some("table".to_owned()),
-            name => declared.environment.get(name).cloned(),
-        };
-        let config = Config::from_lookup(lookup).with_context(|| format!("template.yaml, {logical}"))?;
-        let sdk = sdk(aws.http_client(Some(Arc::clone(&role))), &aws.clock);
-        let app = App::new(config, &sdk, aws.clock.clone(), random.clone());
-        let handler = match declared.binary.as_str() {
-            "send" => Handler::Http(send::router(Arc::clone(&app))),
-            "portal" => Handler::Http(portal::router(Arc::clone(&app))),
-            "admin" => Handler::Http(admin::router(Arc::clone(&app))),
-            "encrypt" => events(&app, encrypt::handle),
-            "tracking" => events(&app, tracking::handle),
-            "webhook" => events(&app, webhook::handle),
-            "retention" => events(&app, retention::handle),
-            other => bail!("template.yaml, {logical}: the local run has no function {other}"),
-        };
-        match handler {
-            Handler::Http(_) if declared.queues.is_empty() && declared.schedules.is_empty() => {}
-            Handler::Event(_) if declared.routes.is_empty() => {}
-            _ => bail!(
-                "template.yaml, {logical}: an event of a kind that {} does not take",
-                declared.binary
-            ),
-        }
         Ok(Self {
             declared: declared.clone(),
-            app,
+            environments: Environments::new(declared, &role, aws, random)?,
             role,
-            handler,
             clock: aws.clock.clone(),
             n_running: AtomicUsize::new(0),
         })
+    }
+
+    /// The application as an invocation would find it now.
+    ///
+    /// # Errors
+    /// As [`Environments::take`].
+    pub(super) fn app(&self) -> Result<Arc<App>> {
+        let environment = self.environments.take()?;
+        let app = Arc::clone(&environment.app);
+        self.environments.give_back(environment);
+        Ok(app)
     }
 
     /// How many invocations are under way.
@@ -114,9 +85,15 @@ impl Function {
         self.n_running.load(Ordering::SeqCst)
     }
 
+    /// Ends what no invocation runs in: the next one starts cold.
+    pub(super) fn cool(&self) {
+        self.environments.end_idle();
+    }
+
     /// Answers an HTTP request.
     pub(super) async fn answer(&self, mut request: Request<Body>, request_id: &str) -> Result<Response<Bytes>, Failed> {
-        let Handler::Http(router) = &self.handler else {
+        let environment = self.environments.take().map_err(Failed::Error)?;
+        let Handler::Http(router) = &environment.handler else {
             return Err(Failed::Error(anyhow::anyhow!("the function takes no HTTP requests")));
         };
         request.extensions_mut().insert(self.context(request_id));
@@ -127,16 +104,17 @@ impl Function {
             let body = body.collect().await.context("the body of an answer broke off")?;
             anyhow::Ok(Response::from_parts(parts, body.to_bytes()))
         };
-        self.run(request_id, work).await
+        self.run(environment, request_id, work).await
     }
 
     /// Hands over an event.
     pub(super) async fn invoke(&self, payload: Value, request_id: &str) -> Result<Value, Failed> {
-        let Handler::Event(handle) = &self.handler else {
+        let environment = self.environments.take().map_err(Failed::Error)?;
+        let Handler::Event(handle) = &environment.handler else {
             return Err(Failed::Error(anyhow::anyhow!("the function takes HTTP requests only")));
         };
-        self.run(request_id, handle(LambdaEvent::new(payload, self.context(request_id))))
-            .await
+        let work = handle(LambdaEvent::new(payload, self.context(request_id)));
+        self.run(environment, request_id, work).await
     }
 
     fn context(&self, request_id: &str) -> Context {
@@ -154,22 +132,27 @@ impl Function {
 
     async fn run<T: Send + 'static>(
         &self,
+        environment: Environment,
         request_id: &str,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T, Failed> {
         self.n_running.fetch_add(1, Ordering::SeqCst);
         let _running = Running(&self.n_running);
-        let mut task = tokio::spawn(fault::within(request_id, work));
+        environment.current.is_at(request_id);
+        let mut task = tokio::spawn(work);
         // Dropping the caller must not leave an invocation behind, so the task ends with this future.
         let _end = AbortOnDrop(task.abort_handle());
-        tokio::select! {
+        let answer = tokio::select! {
             biased;
             ended = &mut task => match ended {
                 Err(_) => Err(Failed::Panicked),
                 Ok(answer) => answer.map_err(Failed::Error),
             },
-            () = self.clock.sleep(self.declared.timeout) => Err(Failed::TimedOut),
-        }
+            // Lambda ends the process with it.
+            () = self.clock.sleep(self.declared.timeout) => return Err(Failed::TimedOut),
+        };
+        self.environments.give_back(environment);
+        answer
     }
 }
 
@@ -187,25 +170,6 @@ impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// A handler whose events and answers are JSON on the outside, as Lambda has them.
-fn events<E, R, F, Fut>(app: &Arc<App>, handle: F) -> Handler
-where
-    E: DeserializeOwned + Send + 'static,
-    R: Serialize + Send + 'static,
-    F: Fn(Arc<App>, LambdaEvent<E>) -> Fut + Copy + Send + Sync + 'static,
-    Fut: Future<Output = sealpost_core::error::Result<R>> + Send + 'static,
-{
-    let app = Arc::clone(app);
-    Handler::Event(Box::new(move |event| {
-        let app = Arc::clone(&app);
-        Box::pin(async move {
-            let payload = serde_json::from_value(event.payload).context("the function does not know this event")?;
-            let answer = handle(app, LambdaEvent::new(payload, event.context)).await?;
-            Ok(serde_json::to_value(answer)?)
-        })
-    }))
 }
 
 /// Lets the SDK sign and sleep by the system's clock.

@@ -10,6 +10,7 @@
 mod desk;
 mod door;
 mod fate;
+mod schedule;
 mod time;
 
 use std::collections::BTreeSet;
@@ -32,22 +33,21 @@ use tokio::task::JoinHandle;
 
 use super::Shared;
 use super::data::Data;
-use super::function::{self, Failed, Function};
+use super::function;
 use super::gateway::Gateway;
 use super::queue::Poller;
 use crate::aws::fault::Call;
 use crate::aws::random;
 use crate::aws::wire::Aws;
-use crate::template::{Schedule, Template};
+use crate::template::Template;
 use desk::Desk;
 pub use door::{Answer, Asked, Door};
 pub use fate::{Fate, Mischief};
+use schedule::Scheduled;
 use time::Time;
 
 /// When every run begins: 2026-12-01 08:00:00 UTC, in milliseconds.
 pub const BEGIN_MS: i64 = 1_796_112_000_000;
-/// Schedules that start less often are never left out.
-const MOST_LEFT_OUT: Duration = Duration::from_secs(3_600);
 /// What one step takes.
 const STEP: Duration = Duration::from_millis(1);
 /// How often a task may be passed on from one to the next until all wait: more than any chain of wake-ups is long.
@@ -96,16 +96,8 @@ pub struct Sim {
     story: Option<Vec<String>>,
 }
 
-struct Scheduled {
-    function: Arc<Function>,
-    schedule: Schedule,
-    due_ms: i64,
-}
-
 struct Running {
     id: Arc<str>,
-    /// The name of the function; nothing for a request, whose front door may be several functions.
-    function: String,
     asked: Option<Asked>,
     task: JoinHandle<Option<Answer>>,
 }
@@ -124,14 +116,7 @@ impl Sim {
         let clock = Clock::of(Arc::clone(&time) as Arc<dyn Source>);
         let (shared, template) = Shared::deploy(Data::open(None)?, clock, &random, "http://portal.test").await?;
         let pollers = shared.pollers(&template).await?.into_iter().map(Arc::new).collect();
-        let schedules = shared.functions.iter().flat_map(|function| {
-            let of = |schedule: &Schedule| Scheduled {
-                function: Arc::clone(function),
-                schedule: schedule.clone(),
-                due_ms: BEGIN_MS,
-            };
-            function.declared.schedules.iter().map(of).collect::<Vec<_>>()
-        });
+        let schedules = shared.functions.iter().flat_map(Scheduled::of);
         Ok(Self {
             aws: Arc::clone(&shared.aws),
             dice: Rng::with_seed(seed),
@@ -156,8 +141,9 @@ impl Sim {
         })
     }
 
-    /// From now on every call of a function waits until it is let go.
+    /// From now on every call of a function waits until it is let go, and nothing is warm of what came before.
     pub fn begin(&mut self) {
+        self.cool();
         self.has_begun = true;
         self.aws.set_pace(Some(self.desk.pace()));
     }
@@ -200,7 +186,7 @@ impl Sim {
     /// The application of a function, for what is set up before [`Sim::begin`].
     #[must_use]
     pub fn app(&self, binary: &str) -> Option<Arc<App>> {
-        Some(Arc::clone(&self.shared.function(binary)?.app))
+        self.shared.function(binary)?.app().ok()
     }
 
     /// Makes a request, as a client does that does not wait.
@@ -228,7 +214,6 @@ impl Sim {
         });
         self.running.push(Running {
             id,
-            function: String::new(),
             asked: Some(asked),
             task,
         });
@@ -277,26 +262,20 @@ impl Sim {
         self.running.len()
     }
 
+    /// Ends every execution environment without an invocation, as Lambda does with what is idle: the next invocation of each
+    /// function starts cold.
+    pub fn cool(&mut self) {
+        self.note(|| "environments end".to_owned());
+        for function in &self.shared.functions {
+            function.cool();
+        }
+    }
+
     /// Lets time pass.
     pub async fn advance(&mut self, by: Duration) {
         self.note(|| format!("+{} ms", by.as_millis()));
         self.time.advance(by);
         self.breathe().await;
-    }
-
-    /// Leaves out what starts at least every hour of a function's schedules, for so long and once more: for a time in which it
-    /// would find nothing to do.
-    pub fn put_off(&mut self, binary: &str, by: Duration) {
-        let until_ms = self
-            .now_ms()
-            .saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX));
-        let is_meant = |scheduled: &&mut Scheduled| {
-            scheduled.function.declared.binary == binary && scheduled.schedule.every <= MOST_LEFT_OUT
-        };
-        for scheduled in self.schedules.iter_mut().filter(is_meant) {
-            let every_ms = i64::try_from(scheduled.schedule.every.as_millis()).unwrap_or(i64::MAX);
-            scheduled.due_ms = scheduled.due_ms.max(until_ms.saturating_add(every_ms));
-        }
     }
 
     /// One step: something that waits goes on, or something new begins. Answers whether there was anything to do.
@@ -434,7 +413,6 @@ impl Sim {
         }
         let id = self.next_id();
         let (function, queue) = poller.names();
-        let function = function.to_owned();
         self.note(|| {
             format!("{id} {function} takes {n_received} of {queue}: {n_lost} lost, {n_late} late, {n_doubled} doubled")
         });
@@ -454,49 +432,8 @@ impl Sim {
             }
             None
         });
-        self.running.push(Running {
-            id,
-            function,
-            asked: None,
-            task,
-        });
+        self.running.push(Running { id, asked: None, task });
         Ok(true)
-    }
-
-    /// Starts a schedule that is due, sometimes twice.
-    fn tick(&mut self, n: usize, mischief: &Mischief<'_>) -> bool {
-        let now_ms = self.now_ms();
-        let Some(scheduled) = self.schedules.get_mut(n).filter(|scheduled| scheduled.due_ms <= now_ms) else {
-            return false;
-        };
-        let every_ms = i64::try_from(scheduled.schedule.every.as_millis()).unwrap_or(i64::MAX);
-        scheduled.due_ms = now_ms.saturating_add(every_ms);
-        let (function, input) = (Arc::clone(&scheduled.function), scheduled.schedule.input.clone());
-        let n_starts = 1 + usize::from(self.chance(mischief.doubled_per_mille));
-        for _ in 0..n_starts {
-            let id = self.next_id();
-            let name = Arc::clone(&id);
-            self.note(|| format!("{id} {} on schedule", function.declared.binary));
-            let (name_of_it, input) = (function.declared.binary.clone(), input.clone());
-            let function = Arc::clone(&function);
-            let task = tokio::spawn(async move {
-                if let Err(failed) = function.invoke(input, &name).await {
-                    let cause = match &failed {
-                        Failed::Error(error) => format!("{error:#}"),
-                        Failed::TimedOut | Failed::Panicked => String::new(),
-                    };
-                    tracing::debug!(cause, "{failed}");
-                }
-                None
-            });
-            self.running.push(Running {
-                id,
-                function: name_of_it,
-                asked: None,
-                task,
-            });
-        }
-        true
     }
 
     fn publish(&mut self) -> Result<bool> {
@@ -527,12 +464,7 @@ impl Sim {
         match &fate {
             Fate::Stall | Fate::Late(_) => self.stalled.extend(call.invocation.clone()),
             Fate::Crash => {
-                // A function that handles a batch in tasks of its own does not say which invocation it is: all of it die.
-                let role = call.role.as_str();
-                let dies = |running: &&Running| match &call.invocation {
-                    Some(id) => running.id == *id,
-                    None => !running.function.is_empty() && role.ends_with(&format!("-{}", running.function)),
-                };
+                let dies = |running: &&Running| call.invocation.as_ref() == Some(&running.id);
                 for running in self.running.iter().filter(dies) {
                     running.task.abort();
                 }
