@@ -4,7 +4,8 @@
 //! call; what it does not spend by the end of the second is lost. Who gets none is given a time to come back at: each tenant's
 //! waiting deliveries of a lane are lined up at the sending rate, so that a backlog drains as fast as SES takes it and no
 //! faster, and in the second of that time the tenant is known to wait, which limits the others to their shares. Backlogs
-//! leave a tenth of every second to tenants that have none, so that their mail goes at once.
+//! leave a tenth of every second to tenants that have none, and a tenant's first mail of care in a second gets one token
+//! whoever waits, so that their mail goes at once.
 //!
 //! The bucket keeps a tenth of the quota free: for codes of the portal, which do not wait, and since a second of ours and a
 //! second of SES do not begin together. SES has the last word: when it throttles nevertheless, the process halves what it

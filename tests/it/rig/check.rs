@@ -86,8 +86,9 @@ impl Checker {
         let told: Vec<(usize, String)> = world
             .sent
             .iter()
-            .flat_map(|sent| sent.ids.iter().flatten().map(|id| (sent.tenant, id.clone())))
-            .filter(|(_, id)| !self.acked.contains(id))
+            .flat_map(|sent| sent.ids.iter().flatten().map(|id| (sent.tenant, id)))
+            .filter(|(_, id)| !self.acked.contains(*id))
+            .map(|(tenant, id)| (tenant, id.clone()))
             .collect();
         for (tenant, id) in told {
             self.i02_acknowledged_is_durable(world, tenant, &id).await;

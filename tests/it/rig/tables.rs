@@ -35,23 +35,7 @@ pub(crate) async fn query(sim: &Sim, table: &str, pk: &str) -> Vec<Value> {
 
 /// A whole table.
 pub(crate) async fn scan(sim: &Sim, table: &str) -> Vec<Value> {
-    scan_by(sim, json!({ "TableName": name(sim, table) })).await
-}
-
-/// The items of a table whose partition has one of these in its name.
-pub(crate) async fn lines(sim: &Sim, table: &str, partitions: &[&str]) -> Vec<Value> {
-    let one_of: Vec<String> = (0..partitions.len()).map(|n| format!("contains(pk, :p{n})")).collect();
-    let values = partitions.iter().enumerate();
-    let values: Map<String, Value> = values
-        .map(|(n, partition)| (format!(":p{n}"), json!({ "S": partition })))
-        .collect();
-    let request = json!({
-        "TableName": name(sim, table), "FilterExpression": one_of.join(" OR "), "ExpressionAttributeValues": values,
-    });
-    scan_by(sim, request).await
-}
-
-async fn scan_by(sim: &Sim, mut request: Value) -> Vec<Value> {
+    let mut request = json!({ "TableName": name(sim, table) });
     let mut all = Vec::new();
     loop {
         let answer = call(sim, "Scan", &request).await;

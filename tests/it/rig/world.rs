@@ -9,6 +9,8 @@ use bytes::Bytes;
 use fastrand::Rng;
 use http::{Method, Request};
 use sealpost_core::actor::Actor;
+use sealpost_core::id::TenantId;
+use sealpost_core::key::{SHARDS, event_due_partition, outbox_partition, scheduled_partition, telling_due_partition};
 use sealpost_core::tenant::{self, NewTenant};
 use sealpost_local::aws::ses::Disturb;
 use sealpost_local::demo::keys;
@@ -39,9 +41,13 @@ const ADDRESSES: [&str; 12] = [
 const OPENPGP: &str = ADDRESSES[0];
 const SMIME: &str = ADDRESSES[1];
 
+/// One shard of the lines of a tenant.
+type Partition = fn(&TenantId, u8) -> String;
 /// Functions that sweep every minute, and the partitions that they look for lines in.
-const SWEEPERS: [&str; 2] = ["encrypt", "webhook"];
-const SWEPT: [[&str; 2]; 2] = [["#OUTBOX#", "#SCHEDULED#"], ["#EVENTDUE#", "#WEBHOOKDUE#"]];
+const SWEEPERS: [(&str, [Partition; 2]); 2] = [
+    ("encrypt", [outbox_partition, scheduled_partition]),
+    ("webhook", [event_due_partition, telling_due_partition]),
+];
 /// So much earlier than it is due a line is looked at, at most.
 const AHEAD: Duration = Duration::from_secs(90);
 
@@ -410,7 +416,7 @@ impl World {
         }
         // What is given up or rerouted after 16 hours begins anew, and what is sent then is watched for 16 hours more.
         for _ in 0..18 {
-            if tables::lines(&self.sim, "Mail", &["#OUTBOX#"]).await.is_empty() {
+            if !self.has_line(&[outbox_partition], |_| true).await {
                 return;
             }
             self.pass_once(Duration::from_secs(3_600), mischief, checker).await;
@@ -427,25 +433,34 @@ impl World {
     /// Lets time pass. Sweeps that would find nothing due are left out: they are most of all calls.
     pub(crate) async fn advance(&mut self, by: Duration) {
         let until_ms = self.sim.now_ms() + i64::try_from((by + AHEAD).as_millis()).unwrap();
-        let lines = tables::lines(&self.sim, "Mail", &SWEPT.concat()).await;
         // A line without a time of its own is due at once.
-        let due_ms = |line: &Value| {
-            ["look_at_ms", "at_ms", "due_ms"]
-                .iter()
-                .find_map(|name| line[name].as_i64())
+        let is_due = |line: &Value| {
+            let mut times = ["look_at_ms", "at_ms", "due_ms"].iter();
+            times.find_map(|name| line[name].as_i64()).unwrap_or_default() <= until_ms
         };
-        for (function, partitions) in SWEEPERS.into_iter().zip(SWEPT) {
-            let is_theirs = |line: &&Value| {
-                partitions
-                    .iter()
-                    .any(|part| line["pk"].as_str().unwrap().contains(part))
-            };
-            let mut theirs = lines.iter().filter(is_theirs);
-            if !theirs.any(|line| due_ms(line).unwrap_or_default() <= until_ms) {
+        for (function, partitions) in SWEEPERS {
+            if !self.has_line(&partitions, is_due).await {
                 self.sim.put_off(function, by);
             }
         }
         self.sim.advance(by).await;
+    }
+
+    /// Whether a tenant has such a line in one of these partitions.
+    async fn has_line(&self, partitions: &[Partition], is_such: impl Fn(&Value) -> bool) -> bool {
+        for tenant in &self.tenants {
+            let id = TenantId::parse(&tenant.id).unwrap();
+            for (partition, shard) in partitions
+                .iter()
+                .flat_map(|partition| (0..SHARDS).map(move |shard| (partition, shard)))
+            {
+                let lines = tables::query(&self.sim, "Mail", &partition(&id, shard)).await;
+                if lines.iter().any(&is_such) {
+                    return true;
+                }
+            }
+        }
+        false
     }
 }
 

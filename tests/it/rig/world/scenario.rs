@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use sealpost_core::id::TenantId;
+use sealpost_core::key::stream_partition;
 use sealpost_local::system::sim::{BEGIN_MS, Mischief};
 use serde_json::json;
 
@@ -91,8 +93,9 @@ impl World {
     /// So many complaints of a tenant's marketing that its guard slows it down.
     async fn harm_marketing(&self) {
         let hour_ms = self.sim.now_ms() / 3_600_000 * 3_600_000;
+        let tenant = TenantId::parse(&self.tenants[1].id).unwrap();
         let bucket = json!({
-            "pk": { "S": format!("{}#STREAM#marketing#0", self.tenants[1].id) }, "sk": { "S": format!("HOUR#0#{hour_ms}") },
+            "pk": { "S": stream_partition(&tenant, "marketing", 0) }, "sk": { "S": format!("HOUR#0#{hour_ms}") },
             "hour_ms": { "N": hour_ms.to_string() }, "sent": { "N": "10000" }, "complained": { "N": "15" },
             "expires_at": { "N": (hour_ms / 1000 + 3 * 86_400).to_string() },
         });
