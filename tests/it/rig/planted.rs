@@ -29,7 +29,7 @@ const fn at_ses(fate: Option<(Phase, Fate)>) -> Option<Aim> {
 }
 
 /// Where to begin with a defect that few seeds find; the rig's own command begins with the first.
-const FIRST_SEEDS: [(&str, u64); 3] = [("bug_16", 15), ("bug_20", 14), ("bug_22", 13)];
+const FIRST_SEEDS: [(&str, u64); 3] = [("bug_16", 25), ("bug_20", 25), ("bug_22", 14)];
 
 /// Those that SES's own events would hide.
 const WITHOUT_EVENTS: [&str; 3] = ["bug_03", "bug_04", "bug_22"];
